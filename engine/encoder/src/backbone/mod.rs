@@ -1,0 +1,5 @@
+//! The frozen decoder.
+
+mod config;
+
+pub use config::BackboneConfig;
