@@ -1,1 +1,48 @@
-//! stub
+//! The engine between the network and the parts: collections, ingest and search
+//! pipelines, batching and admission.
+//!
+//! Knows the encoder and the index, but no protobuf: the server translates. Tokio
+//! moves requests; one thread owns the model; a fixed pool searches; one task writes
+//! to each collection. Invariant: whatever is acknowledged is as durable as was asked
+//! for, and every answer carries how it was made.
+//!
+//! [`Engine`] is the way in; [`Call`] carries a request's deadline and cancellation.
+
+#![forbid(unsafe_code)]
+
+mod admission;
+mod batcher;
+mod call;
+mod collections;
+mod document;
+mod embedding;
+mod encoding;
+mod engine;
+mod error;
+mod ingest;
+mod limits;
+mod policy;
+mod search;
+mod timings;
+mod writer;
+
+pub use call::{Call, CallGuard};
+pub use collections::{CollectionView, CreateCollection};
+pub use document::DocumentInput;
+pub use embedding::EmbedRequest;
+pub use encoding::Encoded;
+pub use engine::{BatchOptions, Engine, EngineOptions};
+pub use error::ServiceError;
+pub use ingest::{IngestSession, WriteOptions, WriteStatus, Written};
+pub use limits::Limits;
+pub use policy::{PolicyDefaults, PolicyRequest};
+pub use search::{Found, Query, SearchAnswer, SearchRequest};
+pub use timings::Timings;
+pub use twn_encoder::{
+    Content, EmbedKind, EncoderInfo, Media, MediaKind, Part, ReasoningMode, Route, RouteReason,
+    StopReason, Usage,
+};
+pub use twn_index::{
+    CollectionConfig, Durability, FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES,
+    MAX_FILTER_DEPTH, Plan, Stats, StoredDocument, Strategy,
+};
