@@ -1,0 +1,110 @@
+//! What a collection is told once, at its creation.
+
+use crate::error::{IndexError, check_option};
+use serde::{Deserialize, Serialize};
+
+/// The largest dimension a collection accepts.
+pub const MAX_DIMENSION: usize = 16_384;
+
+/// The largest tail, in rows, that may be asked for before sealing.
+pub const MAX_SEAL_ROWS: usize = 4_000_000;
+
+/// The widest search, in candidates kept, that may be asked for.
+pub const MAX_EF: usize = 10_000;
+
+/// The longest encoder fingerprint, in bytes.
+pub const MAX_FINGERPRINT_BYTES: usize = 1024;
+
+/// How the graph of each sealed segment is built and walked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HnswConfig {
+    /// Neighbours kept per row in the upper layers; level 0 keeps twice as many.
+    pub m: usize,
+    /// Candidates kept while a row is inserted.
+    pub ef_construction: usize,
+    /// Candidates kept while searching, where the query does not say.
+    pub ef_search: usize,
+}
+
+impl Default for HnswConfig {
+    fn default() -> Self {
+        Self { m: 16, ef_construction: 200, ef_search: 64 }
+    }
+}
+
+impl HnswConfig {
+    /// Refuses parameters the builder cannot work with.
+    pub fn validate(&self) -> Result<(), IndexError> {
+        // The builder ends the process above 256 and reads 256 back as 0.
+        check_option("hnsw.m", self.m, 2, 255)?;
+        // Fewer candidates than level 0 has neighbours make a graph with holes.
+        check_option("hnsw.ef_construction", self.ef_construction, 2 * self.m + 1, MAX_EF)?;
+        check_option("hnsw.ef_search", self.ef_search, 1, MAX_EF)
+    }
+}
+
+/// What a collection is told once, at its creation, and keeps in its manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectionConfig {
+    /// Length of every vector, from 2 to [`MAX_DIMENSION`].
+    pub dimension: usize,
+    /// The encoder whose vectors these are; empty where vectors are supplied.
+    pub encoder_fingerprint: String,
+    /// How graphs are built and walked.
+    pub hnsw: HnswConfig,
+    /// Rows in the tail that make the background thread seal it.
+    pub seal_rows: usize,
+    /// When the collection was created, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+}
+
+impl CollectionConfig {
+    /// Makes a configuration with defaults for everything but the dimension.
+    pub fn new(dimension: usize) -> Self {
+        Self {
+            dimension,
+            encoder_fingerprint: String::new(),
+            hnsw: HnswConfig::default(),
+            seal_rows: 20_000,
+            created_unix_ms: 0,
+        }
+    }
+
+    /// Refuses values out of their ranges, naming the field.
+    pub fn validate(&self) -> Result<(), IndexError> {
+        check_option("dimension", self.dimension, 2, MAX_DIMENSION)?;
+        check_option("seal_rows", self.seal_rows, 1, MAX_SEAL_ROWS)?;
+        let fingerprint_bytes = self.encoder_fingerprint.len();
+        check_option("encoder_fingerprint", fingerprint_bytes, 0, MAX_FINGERPRINT_BYTES)?;
+        self.hnsw.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut CollectionConfig), refused_option: Option<&str>) {
+        let mut config = CollectionConfig::new(8);
+        change(&mut config);
+        let refused = match config.validate() {
+            Ok(()) => None,
+            Err(IndexError::BadOption { option, .. }) => Some(option),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(refused, refused_option);
+    }
+
+    #[test]
+    fn parameters_outside_their_ranges_are_refused_by_name() {
+        check(|_| {}, None);
+        check(|config| config.dimension = 1, Some("dimension"));
+        check(|config| config.dimension = MAX_DIMENSION + 1, Some("dimension"));
+        check(|config| config.seal_rows = 0, Some("seal_rows"));
+        check(|config| config.hnsw.m = 256, Some("hnsw.m"));
+        check(|config| config.hnsw.ef_construction = 32, Some("hnsw.ef_construction"));
+        check(|config| config.hnsw.ef_search = 0, Some("hnsw.ef_search"));
+        check(|config| config.encoder_fingerprint = "x".repeat(1025), Some("encoder_fingerprint"));
+    }
+}
