@@ -1,0 +1,25 @@
+//! Root-mean-square normalisation.
+
+use burn::tensor::Tensor;
+
+/// Divides each row by its root mean square and scales the columns.
+#[derive(Debug)]
+pub(super) struct RmsNorm {
+    /// `[1, hidden]`.
+    weight: Tensor<2>,
+    eps: f32,
+}
+
+impl RmsNorm {
+    /// Takes the columns' scales as `[1, hidden]`.
+    pub(super) fn new(weight: Tensor<2>, eps: f32) -> Self {
+        Self { weight, eps }
+    }
+
+    /// Normalises `[rows, hidden]`.
+    pub(super) fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
+        let mean_square = rows.clone().square().mean_dim(1);
+        let factor = mean_square.add_scalar(self.eps).sqrt().recip();
+        rows * factor * self.weight.clone()
+    }
+}

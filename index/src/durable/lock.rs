@@ -1,0 +1,33 @@
+//! One writer per collection, by an advisory lock on a file in its folder.
+
+use crate::error::IndexError;
+use fs_err::File;
+use std::{fs::TryLockError, path::Path};
+
+/// The name of the file that is locked; its content means nothing.
+const LOCK_NAME: &str = "LOCK";
+
+/// Holds a collection's folder for this process until dropped.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Takes the lock or says who cannot have it; never waits.
+    pub(crate) fn acquire(folder: &Path) -> Result<Self, IndexError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(LOCK_NAME))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                Err(IndexError::Locked { path: folder.to_path_buf() })
+            }
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The write-ahead log: what makes a change outlive the process.
+//!
+//! A log is a row of numbered files. Each starts with a header naming its
+//! number and goes on with records (see `record`). Files are appended to by
+//! one writer under a lock, fsynced in groups (see `commit`), replaced by a
+//! fresh one at each seal, and removed once a manifest covers them.
+//!
+//! Invariant: a file is on disk in full before the next one is begun, so only
+//! the last file can have a torn end.
+
+mod commit;
+mod record;
+mod replay;
+
+pub(crate) use commit::GroupCommit;
+pub(crate) use record::Draft;
+pub use record::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
+pub(crate) use replay::replay;
+
+use crate::{durable::sync_folder, error::IndexError};
+use fs_err::File;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Opens every log file.
+const MAGIC: &[u8; 8] = b"TWN-WAL\n";
+
+/// The version of the log format.
+const FORMAT: u32 = 1;
+
+/// Bytes of a log file before its first record.
+const FILE_HEADER_BYTES: usize = 24;
+
+/// The log file being appended to.
+pub(crate) struct Wal {
+    folder: PathBuf,
+    file: Arc<File>,
+    number: u64,
+    length: u64,
+}
+
+impl Wal {
+    /// Starts a log file, durable with its header before this returns.
+    pub(crate) fn create(folder: &Path, number: u64) -> Result<Self, IndexError> {
+        let path = file_path(folder, number);
+        let mut file = File::options().create(true).append(true).open(&path)?;
+        // A file left by a start that failed half-way has no record in it.
+        file.set_len(0)?;
+        file.write_all(&file_header(number))?;
+        file.sync_all()?;
+        sync_folder(folder)?;
+        let length = FILE_HEADER_BYTES as u64;
+        Ok(Self { folder: folder.to_path_buf(), file: Arc::new(file), number, length })
+    }
+
+    /// Goes on with a replayed file, cut to the length that replay found whole.
+    pub(crate) fn resume(folder: &Path, number: u64, length: u64) -> Result<Self, IndexError> {
+        let path = file_path(folder, number);
+        let file = File::options().append(true).open(&path)?;
+        if file.metadata()?.len() != length {
+            file.set_len(length)?;
+        }
+        file.sync_all()?;
+        Ok(Self { folder: folder.to_path_buf(), file: Arc::new(file), number, length })
+    }
+
+    /// Hands one record to the operating system, whole or not at all.
+    ///
+    /// Where a failed write cannot be taken back either, the error is
+    /// [`IndexError::Poisoned`], since what follows it would not be replayed.
+    pub(crate) fn append(
+        &mut self,
+        draft: &mut Draft,
+        sequence: u64,
+        durable: u64,
+    ) -> Result<(), IndexError> {
+        let bytes = draft.finish(sequence, durable);
+        if let Err(problem) = (&*self.file).write_all(bytes) {
+            return match self.file.set_len(self.length) {
+                Ok(()) => Err(problem.into()),
+                Err(_) => Err(IndexError::Poisoned { problem: problem.to_string() }),
+            };
+        }
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Begins the next file, after making this one durable in full.
+    pub(crate) fn next(&self) -> Result<Self, IndexError> {
+        self.file.sync_data()?;
+        Self::create(&self.folder, self.number + 1)
+    }
+
+    pub(crate) fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+/// Returns the numbers of the log files in a folder, in order.
+pub(crate) fn numbers(folder: &Path) -> Result<Vec<u64>, IndexError> {
+    let mut numbers = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let name = entry?.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        numbers.extend(stem.and_then(|stem| stem.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Removes log files up to, but not including, `first_kept`.
+pub(crate) fn remove_before(folder: &Path, first_kept: u64) -> Result<(), IndexError> {
+    for number in numbers(folder)?.into_iter().filter(|&number| number < first_kept) {
+        fs_err::remove_file(file_path(folder, number))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn file_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:08}.log"))
+}
+
+fn file_header(number: u64) -> [u8; FILE_HEADER_BYTES] {
+    let mut header = [0; FILE_HEADER_BYTES];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    header[12..20].copy_from_slice(&number.to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..20]);
+    header[20..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
