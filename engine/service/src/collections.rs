@@ -201,18 +201,18 @@ impl Collections {
             let problem = format!("{dimension} is outside 2 to {}", self.max_dimension);
             return Err(ServiceError::invalid("config.dimension", problem));
         }
-        let defaults = HnswConfig::default();
+        let defaults = CollectionConfig::new(dimension);
         let own = dimension == encoder.dimension;
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(CollectionConfig {
             dimension,
             encoder_fingerprint: if own { encoder.fingerprint.clone() } else { String::new() },
             hnsw: HnswConfig {
-                m: request.m.unwrap_or(defaults.m),
-                ef_construction: request.ef_construction.unwrap_or(defaults.ef_construction),
-                ef_search: request.ef_search.unwrap_or(defaults.ef_search),
+                m: request.m.unwrap_or(defaults.hnsw.m),
+                ef_construction: request.ef_construction.unwrap_or(defaults.hnsw.ef_construction),
+                ef_search: request.ef_search.unwrap_or(defaults.hnsw.ef_search),
             },
-            seal_rows: request.seal_rows.unwrap_or(CollectionConfig::DEFAULT_SEAL_ROWS),
+            seal_rows: request.seal_rows.unwrap_or(defaults.seal_rows),
             created_unix_ms: u64::try_from(created.as_millis()).unwrap_or(u64::MAX),
         })
     }

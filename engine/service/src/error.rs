@@ -112,15 +112,25 @@ impl ServiceError {
 
     /// Translates an index failure in collection `name`, blaming `field` for the caller's faults.
     pub fn from_index(error: IndexError, name: &str, field: &str) -> Self {
-        let name = name.to_owned();
+        if let IndexError::AlreadyExists { .. } = error {
+            return Self::CollectionExists { name: name.to_owned() };
+        }
+        if error.is_callers_fault() {
+            return Self::invalid(field, error.to_string());
+        }
+        Self::from_index_shared(&error, name)
+    }
+
+    /// Translates an index failure that is not the caller's and that several callers meet.
+    pub(crate) fn from_index_shared(error: &IndexError, name: &str) -> Self {
+        let (name, problem) = (name.to_owned(), error.to_string());
         match error {
-            IndexError::AlreadyExists { .. } => Self::CollectionExists { name },
-            IndexError::Locked { .. } | IndexError::NewerFormat { .. } | IndexError::Poisoned { .. } => {
-                Self::FailedPrecondition { name, problem: error.to_string() }
-            }
-            IndexError::Corrupt { .. } => Self::DataLoss { name, problem: error.to_string() },
-            _ if error.is_callers_fault() => Self::invalid(field, error.to_string()),
-            _ => Self::Internal { problem: format!("collection `{name}`: {error}") },
+            IndexError::Closed => Self::CollectionNotFound { name },
+            IndexError::Locked { .. }
+            | IndexError::NewerFormat { .. }
+            | IndexError::Poisoned { .. } => Self::FailedPrecondition { name, problem },
+            IndexError::Corrupt { .. } => Self::DataLoss { name, problem },
+            _ => Self::Internal { problem: format!("collection `{name}`: {problem}") },
         }
     }
 }

@@ -16,6 +16,7 @@ const MAX_GATHERED: usize = 1_024;
 /// Hands operations to the writing task of one collection.
 pub(crate) struct Writer {
     requests: mpsc::Sender<Request>,
+    collection: Arc<Collection>,
     name: String,
 }
 
@@ -29,8 +30,8 @@ impl Writer {
     /// Starts the task; it ends when the writer is dropped.
     pub(crate) fn start(name: &str, collection: Arc<Collection>) -> Self {
         let (requests, inbox) = mpsc::channel(QUEUE);
-        tokio::spawn(run(name.to_owned(), collection, inbox));
-        Self { requests, name: name.to_owned() }
+        tokio::spawn(run(name.to_owned(), Arc::clone(&collection), inbox));
+        Self { requests, collection, name: name.to_owned() }
     }
 
     /// Writes operations and waits until they are as durable as asked. Once handed
@@ -40,6 +41,12 @@ impl Writer {
         operations: Vec<Operation>,
         durability: Durability,
     ) -> Result<Vec<Applied>, ServiceError> {
+        let dimension = self.collection.config().dimension;
+        for operation in &operations {
+            operation
+                .validate(dimension)
+                .map_err(|error| ServiceError::from_index(error, &self.name, "documents"))?;
+        }
         let (answer, answered) = oneshot::channel();
         let gone = || ServiceError::CollectionNotFound { name: self.name.clone() };
         let request = Request { operations, durability, answer };
@@ -86,15 +93,9 @@ async fn write_gathered(name: &str, collection: &Arc<Collection>, gathered: Vec<
             }
         }
         Ok(Err(error)) => {
-            // An error type without `Clone`: each caller gets the same words.
-            let message = error.to_string();
-            let mut first = Some(error);
+            // Each request was validated alone, so the failure is nobody's in particular.
             for (answer, _) in answers {
-                let error = match first.take() {
-                    Some(error) => ServiceError::from_index(error, name, "documents"),
-                    None => ServiceError::Internal { problem: message.clone() },
-                };
-                let _ = answer.send(Err(error));
+                let _ = answer.send(Err(ServiceError::from_index_shared(&error, name)));
             }
         }
         Err(panic) => {
