@@ -1,2 +1,30 @@
-//! stub
-fn main() {}
+//! `twn-bench`: measurements of a running engine and of its parts.
+//!
+//! Every measurement is a subcommand with a module of its own; all print a table for
+//! people, or with `--json` one object with an `environment` block.
+#![forbid(unsafe_code)]
+
+mod environment;
+mod load;
+
+use clap::{Parser, Subcommand};
+
+/// Measures TWN.
+#[derive(Parser)]
+#[command(name = "twn-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends searches to a running server and reports latency, split by route.
+    Load(load::LoadArguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Load(arguments) => load::main(&arguments),
+    }
+}

@@ -101,7 +101,7 @@ pub struct Applied {
 
 impl Operation {
     /// Refuses an operation that a collection of this dimension cannot store.
-    pub(crate) fn validate(&self, dimension: usize) -> Result<(), IndexError> {
+    pub fn validate(&self, dimension: usize) -> Result<(), IndexError> {
         match self {
             Self::Upsert(document) => document.validate(dimension),
             Self::Delete(id) => validate_id(id),

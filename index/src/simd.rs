@@ -89,11 +89,8 @@ unsafe fn dot_avx2(left: &[f32], right: &[f32]) -> f32 {
     while at + LANES <= length {
         // SAFETY: `at + LANES` is at most the length of both slices.
         unsafe {
-            sums[0] = _mm256_fmadd_ps(
-                _mm256_loadu_ps(a.add(at)),
-                _mm256_loadu_ps(b.add(at)),
-                sums[0],
-            );
+            sums[0] =
+                _mm256_fmadd_ps(_mm256_loadu_ps(a.add(at)), _mm256_loadu_ps(b.add(at)), sums[0]);
         }
         at += LANES;
     }

@@ -6,19 +6,40 @@
 
 mod checkpoint;
 mod content;
+mod device;
 mod embedder;
+mod encoder;
 mod error;
+mod fake;
+mod gate;
 mod policy;
+mod pooling;
+mod prompter;
+mod queries;
+mod sampler;
+mod template;
+mod thought;
 mod usage;
 
+pub mod adapter;
 pub mod backbone;
+pub mod model;
 
 pub use checkpoint::{Checkpoint, HostTensor, TensorSource};
 pub use content::{Content, EmbedKind, EncodeInput, Part};
+pub use device::{describe_device, open_device};
 pub use embedder::{
     Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
 };
+pub use encoder::{Context, Encoder, LoadOptions};
 pub use error::EncoderError;
+pub use fake::{FakeContext, FakeEmbedder, FakeFailure, FakeOptions, FakeThought};
+pub use gate::Gate;
 pub use policy::{ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
+pub use pooling::{Pooler, Pooling, Projection};
+pub use prompter::{Prompter, PrompterOptions};
+pub use queries::Queries;
+pub use template::{ChatTemplate, Message};
+pub use thought::ModelThought;
 pub use twn_media::{Format, Media, MediaKind};
 pub use usage::{EncodeTimings, Usage};

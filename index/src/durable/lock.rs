@@ -24,9 +24,7 @@ impl FolderLock {
             .open(folder.join(LOCK_NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(IndexError::Locked { path: folder.to_path_buf() })
-            }
+            Err(TryLockError::WouldBlock) => Err(IndexError::Locked { path: folder.to_path_buf() }),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }

@@ -32,13 +32,9 @@ impl Tail {
         self.rows
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<TailRow>> {
-        let (leaf, slot) = self.find(id);
-        Some(&self.leaves[leaf][slot.ok()?])
+        let (leaf, Ok(slot)) = self.find(id) else { return None };
+        Some(&self.leaves[leaf][slot])
     }
 
     /// Returns the row at a place that [`Self::iter`] of this version gave.
@@ -108,9 +104,10 @@ impl Tail {
     ) -> impl Iterator<Item = (Place, &Arc<TailRow>)> {
         self.leaves.iter().enumerate().skip(first_leaf).flat_map(move |(leaf_index, leaf)| {
             let skipped = if leaf_index == first_leaf { first_slot } else { 0 };
-            leaf.iter().enumerate().skip(skipped).map(move |(slot, row)| {
-                (Place(((leaf_index << LEAF_BITS) | slot) as u32), row)
-            })
+            leaf.iter()
+                .enumerate()
+                .skip(skipped)
+                .map(move |(slot, row)| (Place(((leaf_index << LEAF_BITS) | slot) as u32), row))
         })
     }
 
@@ -148,8 +145,8 @@ mod tests {
     #[track_caller]
     fn check_same(tail: &Tail, model: &BTreeMap<String, u64>) {
         assert_eq!(tail.len(), model.len());
-        assert_eq!(tail.is_empty(), model.is_empty());
-        let rows: Vec<_> = tail.iter().map(|(_, row)| (row.id().to_owned(), row.sequence)).collect();
+        let rows: Vec<_> =
+            tail.iter().map(|(_, row)| (row.id().to_owned(), row.sequence)).collect();
         assert!(rows.iter().map(|(id, sequence)| (id, sequence)).eq(model.iter()));
         for (place, row) in tail.iter() {
             assert!(Arc::ptr_eq(tail.at(place), row));

@@ -88,10 +88,20 @@ impl Wal {
         Ok(())
     }
 
-    /// Begins the next file, after making this one durable in full.
-    pub(crate) fn next(&self) -> Result<Self, IndexError> {
+    /// Makes everything appended durable.
+    pub(crate) fn sync(&self) -> Result<(), IndexError> {
         self.file.sync_data()?;
-        Self::create(&self.folder, self.number + 1)
+        Ok(())
+    }
+
+    /// Begins the next file; this one has been synced.
+    pub(crate) fn create_next(&self) -> Result<Self, IndexError> {
+        let next = Self::create(&self.folder, self.number + 1);
+        if next.is_err() {
+            // If this fails as well, opening drops the file for being empty.
+            let _ = fs_err::remove_file(file_path(&self.folder, self.number + 1));
+        }
+        next
     }
 
     pub(crate) fn file(&self) -> &Arc<File> {
@@ -107,8 +117,32 @@ impl Wal {
     }
 }
 
-/// Returns the numbers of the log files in a folder, in order.
-pub(crate) fn numbers(folder: &Path) -> Result<Vec<u64>, IndexError> {
+/// Returns the numbers of the log files that have to be replayed, in order,
+/// beginning with `first`.
+///
+/// Removes later files without a record: they are left where a seal could not
+/// begin its file, and the writer went on with the one before.
+pub(crate) fn pending(folder: &Path, first: u64) -> Result<Vec<u64>, IndexError> {
+    let mut numbers = numbers(folder)?;
+    numbers.retain(|&number| number >= first);
+    while let Some(&last) = numbers.last().filter(|&&last| last > first) {
+        let path = file_path(folder, last);
+        if fs_err::metadata(&path)?.len() > FILE_HEADER_BYTES as u64 {
+            break;
+        }
+        fs_err::remove_file(path)?;
+        numbers.pop();
+    }
+    if let Some(missing) = (first..).zip(&numbers).find_map(|(n, &got)| (n != got).then_some(n)) {
+        return Err(IndexError::corrupt(file_path(folder, missing), "it is missing"));
+    }
+    if numbers.is_empty() {
+        return Err(IndexError::corrupt(file_path(folder, first), "it is missing"));
+    }
+    Ok(numbers)
+}
+
+fn numbers(folder: &Path) -> Result<Vec<u64>, IndexError> {
     let mut numbers = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let name = entry?.file_name();
@@ -127,7 +161,7 @@ pub(crate) fn remove_before(folder: &Path, first_kept: u64) -> Result<(), IndexE
     Ok(())
 }
 
-pub(crate) fn file_path(folder: &Path, number: u64) -> PathBuf {
+fn file_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:08}.log"))
 }
 

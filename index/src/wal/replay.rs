@@ -1,12 +1,7 @@
 //! Reading a log back after a stop, planned or not.
 
 use super::{FILE_HEADER_BYTES, FORMAT, MAGIC, file_path, record::Record};
-use crate::{
-    codec::Reader,
-    document::Operation,
-    durable::map_file,
-    error::IndexError,
-};
+use crate::{codec::Reader, document::Operation, durable::map_file, error::IndexError};
 use std::path::Path;
 
 /// Where a log file's whole records end.

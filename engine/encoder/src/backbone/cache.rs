@@ -22,7 +22,7 @@ struct LayerCache {
 
 impl KvCache {
     /// Makes an empty cache that allocates for `capacity` positions at first use.
-    pub(super) fn new(layers: usize, capacity: usize) -> Self {
+    pub(crate) fn new(layers: usize, capacity: usize) -> Self {
         Self { layers: vec![None; layers], len: 0, capacity }
     }
 
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn first_column(tensor: Tensor<3>) -> Vec<f32> {
-        let values = tensor.into_data().to_vec::<f32>().expect("f32");
+        let values = tensor.into_data().try_to_vec::<f32>().expect("f32");
         values.chunks(2).map(|row| row[0]).collect()
     }
 

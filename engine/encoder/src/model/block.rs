@@ -184,11 +184,9 @@ mod tests {
         let values: Vec<f32> = (0..32).map(|i| i as f32 - 16.0).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         check(BlockKind::F32, &bytes, |i| values[i]);
-        let bytes: Vec<u8> =
-            values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         check(BlockKind::F16, &bytes, |i| values[i]);
-        let bytes: Vec<u8> =
-            values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
         check(BlockKind::Bf16, &bytes, |i| values[i]);
     }
 

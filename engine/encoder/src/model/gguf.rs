@@ -197,7 +197,8 @@ fn read_values(cursor: &mut Cursor<'_>, count: u64) -> Result<HashMap<String, Va
     for _ in 0..count {
         let key = cursor.string()?.to_owned();
         let value_type = cursor.u32()?;
-        let value = read_value(cursor, value_type).map_err(|problem| format!("`{key}`: {problem}"))?;
+        let value =
+            read_value(cursor, value_type).map_err(|problem| format!("`{key}`: {problem}"))?;
         if values.contains_key(&key) {
             return Err(format!("has `{key}` twice"));
         }
@@ -298,7 +299,8 @@ impl RawEntry {
         if !offset.is_multiple_of(alignment) {
             return Err(format!("tensor `{name}` starts at {offset}, not aligned to {alignment}"));
         }
-        let (columns, outer) = shape.split_last().map_or((1, &[][..]), |(last, rest)| (*last, rest));
+        let (columns, outer) =
+            shape.split_last().map_or((1, &[][..]), |(last, rest)| (*last, rest));
         let bytes = kind
             .row_bytes(columns)
             .and_then(|row| outer.iter().try_fold(row, |bytes, &size| bytes.checked_mul(size)))

@@ -96,8 +96,7 @@ impl GgufTensors {
                     tensor.name
                 ))
             })?;
-            let is_rotated =
-                name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight");
+            let is_rotated = name.ends_with(".q_proj.weight") || name.ends_with(".k_proj.weight");
             let order = if is_rotated {
                 RowOrder::Interleaved { head_dim: config.head_dim }
             } else {
@@ -108,8 +107,7 @@ impl GgufTensors {
                 return Err(refuse(format!("has tensor `{}` twice", tensor.name)));
             }
         }
-        let shapes =
-            tensors.iter().map(|(name, entry)| (name.clone(), entry.tensor.shape.clone()));
+        let shapes = tensors.iter().map(|(name, entry)| (name.clone(), entry.tensor.shape.clone()));
         tensor_names::check_inventory(config, &shapes.collect()).map_err(refuse)?;
         Ok(Self { file, tensors })
     }
@@ -119,9 +117,10 @@ impl GgufTensors {
     /// # Errors
     /// Fails when there is no tensor of this name.
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, EncoderError> {
-        let entry = self.tensors.get(name).ok_or_else(|| {
-            model_file(self.file.path(), format!("has no tensor `{name}`"))
-        })?;
+        let entry = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| model_file(self.file.path(), format!("has no tensor `{name}`")))?;
         let shape = &entry.tensor.shape;
         let columns = shape.last().copied().unwrap_or(1);
         let rows = shape.iter().rev().skip(1).product();

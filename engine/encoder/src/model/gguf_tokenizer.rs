@@ -31,16 +31,17 @@ pub(super) fn read(header: &Header, file: &[u8]) -> Result<(Tokenizer, SpecialTo
     let tokens = header.strings("tokenizer.ggml.tokens", file)?;
     let special = special_tokens(header, &tokens)?;
     let mut tokenizer = Tokenizer::new(byte_pairs(header, file, &tokens)?);
-    // The file's `smollm` stands for digits split one by one and then GPT-2's pattern. The
-    // vocabulary has no token of two digits, so the second step alone gives the same ids but
-    // for a digit behind several spaces. transformers takes that step alone when it reads a
-    // GGUF file, and the golden file of the tests holds its ids.
+    // `smollm` stands for digits split one by one, then GPT-2's pattern. The vocabulary joins no
+    // two ASCII digits, so the pattern alone gives the same ids except for digits behind several
+    // spaces and for some numerals of other scripts. transformers takes the pattern alone when it
+    // reads a GGUF file; ids must be its ids, and the golden file of the tests has both.
     let byte_level = ByteLevel::new(false, true, true);
     tokenizer.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
     add_special(&mut tokenizer, header, file, &tokens)?;
     if header.boolean("tokenizer.ggml.add_bos_token")? == Some(true) {
         let bos = special.bos.as_deref().ok_or("wants a beginning-of-sequence token, has none")?;
-        tokenizer.with_post_processor(Some(begin_with(bos, &tokenizer)?));
+        let begin = begin_with(bos, &tokenizer)?;
+        tokenizer.with_post_processor(Some(begin));
     }
     Ok((tokenizer, special))
 }
@@ -91,9 +92,7 @@ fn add_special(
     }
     let of_type = |wanted: i32, is_special: bool| -> Vec<AddedToken> {
         let chosen = tokens.iter().zip(&types).filter(|(_, kind)| **kind == wanted);
-        chosen
-            .map(|(token, _)| AddedToken::from(*token, is_special).normalized(false))
-            .collect()
+        chosen.map(|(token, _)| AddedToken::from(*token, is_special).normalized(false)).collect()
     };
     tokenizer.add_special_tokens(&of_type(CONTROL, true));
     tokenizer.add_tokens(&of_type(USER_DEFINED, false));

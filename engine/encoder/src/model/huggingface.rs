@@ -107,8 +107,7 @@ pub(super) fn open(folder: &Path) -> Result<Checkpoint, EncoderError> {
     let tokenizer = read_tokenizer(&folder.join("tokenizer.json"))?;
     check_tokenizer(&folder.join("tokenizer.json"), &tokenizer, config.vocab_size)?;
     let tokens: TokenizerConfig = read_json_if_there(&folder.join("tokenizer_config.json"))?;
-    let generation: GenerationConfig =
-        read_json_if_there(&folder.join("generation_config.json"))?;
+    let generation: GenerationConfig = read_json_if_there(&folder.join("generation_config.json"))?;
     let eos = end_tokens(&tokenizer, &tokens, &generation, &parsed, config.vocab_size)
         .map_err(|problem| model_file(folder, problem))?;
     Ok(Checkpoint {

@@ -34,8 +34,7 @@ pub(super) fn check_config(config: &BackboneConfig) -> Result<(), Problem> {
     if !config.head_dim.is_multiple_of(2) {
         return Err(format!("head width {} is odd, so it cannot be rotated", config.head_dim));
     }
-    for (what, value) in
-        [("rotary base", config.rope_theta), ("norm epsilon", config.rms_norm_eps)]
+    for (what, value) in [("rotary base", config.rope_theta), ("norm epsilon", config.rms_norm_eps)]
     {
         if !(value.is_finite() && value > 0.0) {
             return Err(format!("{what} is {value}; it must be finite and above 0"));

@@ -5,24 +5,35 @@
 //! opening it ends in a checked [`Checkpoint`] or in an error that names the file.
 
 mod block;
+mod catalogue;
 mod cursor;
 mod digest;
 mod gguf;
 mod gguf_tensors;
 mod gguf_tokenizer;
+mod home;
 mod huggingface;
+mod install;
 mod limits;
 mod mapped;
+mod pip;
+mod pull;
 mod safetensors_files;
 mod tensor_names;
 
-use std::{io::Read, path::Path};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 use tokenizers::Tokenizer;
 
 pub use block::BlockKind;
+pub use catalogue::{CATALOGUE, CatalogueEntry, DEFAULT, catalogue_entry};
 pub use gguf_tensors::{GgufTensors, RawTensor};
+pub use home::{default_home, find};
+pub use pull::{PullProgress, PullRequest, ensure_default, pull};
 
 use self::{gguf::Header, mapped::MappedFile};
 use crate::{checkpoint::Checkpoint, error::EncoderError};
@@ -54,7 +65,7 @@ pub fn open(path: &Path) -> Result<Checkpoint, EncoderError> {
 /// What a folder holds.
 enum FolderKind {
     HuggingFace,
-    Gguf(std::path::PathBuf),
+    Gguf(PathBuf),
 }
 
 fn folder_kind(folder: &Path) -> Result<FolderKind, EncoderError> {
@@ -73,7 +84,7 @@ fn folder_kind(folder: &Path) -> Result<FolderKind, EncoderError> {
 }
 
 /// Lists the `.gguf` files of a folder, sorted.
-fn gguf_files(folder: &Path) -> Result<Vec<std::path::PathBuf>, EncoderError> {
+fn gguf_files(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
@@ -90,8 +101,7 @@ fn open_gguf(path: &Path) -> Result<Checkpoint, EncoderError> {
     let file = MappedFile::open(path)?;
     let header = Header::parse(file.bytes()).map_err(refuse)?;
     let config = gguf_tensors::config(&header).map_err(refuse)?;
-    let (tokenizer, special) =
-        gguf_tokenizer::read(&header, file.bytes()).map_err(refuse)?;
+    let (tokenizer, special) = gguf_tokenizer::read(&header, file.bytes()).map_err(refuse)?;
     check_tokenizer(path, &tokenizer, config.vocab_size)?;
     let chat_template = header
         .text("tokenizer.chat_template")
@@ -132,7 +142,9 @@ fn name_of_file(path: &Path) -> String {
     let is_storage = |suffix: &str| {
         let suffix = suffix.to_ascii_uppercase();
         matches!(suffix.as_str(), "F32" | "F16" | "BF16")
-            || suffix.strip_prefix('Q').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            || suffix
+                .strip_prefix('Q')
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     match stem.rsplit_once(['.', '-']) {
         Some((name, suffix)) if !name.is_empty() && is_storage(suffix) => name.to_owned(),

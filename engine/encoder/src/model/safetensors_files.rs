@@ -116,13 +116,12 @@ impl TensorSource for SafetensorsFiles {
         let bytes = &file.bytes()[entry.bytes.clone()];
         let width = entry.kind.block_bytes();
         let mut values = vec![0.0; bytes.len() / width];
-        let all_finite = values
-            .par_chunks_mut(CHUNK)
-            .zip(bytes.par_chunks(CHUNK * width))
-            .all(|(out, bytes)| {
+        let all_finite = values.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * width)).all(
+            |(out, bytes)| {
                 dequantise(entry.kind, bytes, out);
                 out.iter().all(|value| value.is_finite())
-            });
+            },
+        );
         if !all_finite {
             let problem = format!("tensor `{name}` holds a value that is not finite");
             return Err(model_file(file.path(), problem));
@@ -142,7 +141,8 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, EncoderError> {
     }
     let index = folder.join(INDEX);
     if !index.is_file() {
-        let problem = format!("has neither {SINGLE} nor {INDEX}; other weight formats are not read");
+        let problem =
+            format!("has neither {SINGLE} nor {INDEX}; other weight formats are not read");
         return Err(model_file(folder, problem));
     }
     let parsed: Index = read_json(&index)?;

@@ -1,0 +1,213 @@
+//! The adapter folder as a whole.
+
+use std::path::Path;
+
+use burn::{module::Module, tensor::Device};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use super::{
+    BackboneId, HostTensors, Instructions, Interface, Lora, MANIFEST_VERSION, Manifest, Target,
+    ThoughtFormat, read_peft,
+    tensor_file::{read_tensors, write_tensors},
+    write_peft,
+};
+use crate::{
+    backbone::BackboneConfig,
+    checkpoint::Checkpoint,
+    error::EncoderError,
+    gate::Gate,
+    pooling::{Pooler, Pooling},
+    queries::Queries,
+};
+
+const MANIFEST: &str = "twn.json";
+const HEAD: &str = "head.safetensors";
+const REASONING: &str = "reasoning";
+const EMBEDDING: &str = "embedding";
+
+/// Number of queries of fresh adapters.
+const FRESH_QUERIES: usize = 8;
+/// Fresh adapters together have at most this share of the backbone's parameters.
+const FRESH_SHARE: f64 = 0.04;
+/// Fresh adapters' `alpha / rank`.
+const FRESH_SCALE: f64 = 2.0;
+
+/// Everything that is added to a backbone.
+#[derive(Module, Debug)]
+pub struct Adapters {
+    /// How the parts work together.
+    #[module(skip)]
+    pub manifest: Manifest,
+    /// Active on prompts and thoughts.
+    pub reasoning: Lora,
+    /// Active on the queries, and on all tokens with [`Interface::Reencode`].
+    pub embedding: Lora,
+    /// The embedding queries.
+    pub queries: Queries,
+    /// The gate.
+    pub gate: Gate,
+    /// Pooling's projections.
+    pub pooler: Pooler,
+    /// Hex SHA-256 over the files, or over the seed of fresh adapters.
+    #[module(skip)]
+    digest: String,
+}
+
+impl Adapters {
+    /// Initialises adapters that leave the backbone as it is: the LoRAs' `B` is zero, the
+    /// gate scores 0.5, pooling is the mean. The rank is the largest that keeps all
+    /// additions within 4 % of the backbone's `parameters`, and at least 1.
+    pub fn fresh(checkpoint: &Checkpoint, parameters: u64, seed: u64, device: &Device) -> Self {
+        let config = &checkpoint.config;
+        let rank = fresh_rank(config, parameters);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut lora = || Lora::fresh(config, rank, FRESH_SCALE, &mut rng, device);
+        let (reasoning, embedding) = (lora(), lora());
+        let manifest = Manifest {
+            format_version: MANIFEST_VERSION,
+            backbone: BackboneId {
+                name: checkpoint.name.clone(),
+                weights_sha256: checkpoint.weights_sha256.clone(),
+            },
+            interface: Interface::Cache,
+            pooling: Pooling::Mean,
+            queries: FRESH_QUERIES,
+            gate_threshold: 0.5,
+            thought: ThoughtFormat::default(),
+            instructions: Instructions::default(),
+            trained: false,
+        };
+        Self {
+            manifest,
+            reasoning,
+            embedding,
+            queries: Queries::fresh(FRESH_QUERIES, config.hidden_size, &mut rng, device),
+            gate: Gate::fresh(config.hidden_size, &mut rng, device),
+            pooler: Pooler::plain(),
+            digest: format!("{:x}", Sha256::digest(format!("fresh, rank {rank}, seed {seed}"))),
+        }
+    }
+
+    /// Reads an adapter folder made for `checkpoint`.
+    ///
+    /// # Errors
+    /// Fails when a file is missing or damaged, when the manifest is of another format or
+    /// names another backbone, and when a tensor is missing, stray or of another shape.
+    pub fn read(
+        folder: &Path,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, EncoderError> {
+        let config = &checkpoint.config;
+        let path = folder.join(MANIFEST);
+        let manifest = Manifest::read(&path)?;
+        if manifest.backbone.weights_sha256 != checkpoint.weights_sha256 {
+            let problem = format!(
+                "adapters were made for {} with weights sha256 {}, the model is {} with {}",
+                manifest.backbone.name,
+                manifest.backbone.weights_sha256,
+                checkpoint.name,
+                checkpoint.weights_sha256
+            );
+            return Err(EncoderError::ModelFile { path, problem });
+        }
+        let reasoning = read_peft(&folder.join(REASONING), config, device)?;
+        let embedding = read_peft(&folder.join(EMBEDDING), config, device)?;
+        let path = folder.join(HEAD);
+        let mut tensors = read_tensors(&path)?;
+        let head = Head::take(&mut tensors, &manifest, config, device)
+            .map_err(|problem| EncoderError::ModelFile { path, problem })?;
+        Ok(Self {
+            manifest,
+            reasoning,
+            embedding,
+            queries: head.queries,
+            gate: head.gate,
+            pooler: head.pooler,
+            digest: digest_files(folder)?,
+        })
+    }
+
+    /// Writes the folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), EncoderError> {
+        fs_err::create_dir_all(folder)?;
+        let base_model = &self.manifest.backbone.name;
+        write_peft(&folder.join(REASONING), &self.reasoning, base_model)?;
+        write_peft(&folder.join(EMBEDDING), &self.embedding, base_model)?;
+        let mut tensors = HostTensors::new();
+        self.queries.put(&mut tensors);
+        self.gate.put(&mut tensors);
+        self.pooler.put(&mut tensors);
+        write_tensors(&folder.join(HEAD), &tensors)?;
+        self.manifest.write(&folder.join(MANIFEST))
+    }
+
+    /// The number of parameters in all parts.
+    pub fn parameters(&self) -> u64 {
+        self.num_params() as u64
+    }
+
+    /// Hex SHA-256 over what the parts were made from.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+/// What `head.safetensors` holds.
+struct Head {
+    queries: Queries,
+    gate: Gate,
+    pooler: Pooler,
+}
+
+impl Head {
+    fn take(
+        tensors: &mut HostTensors,
+        manifest: &Manifest,
+        config: &BackboneConfig,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let hidden = config.hidden_size;
+        let head = Self {
+            queries: Queries::take(tensors, manifest.queries, hidden, device)?,
+            gate: Gate::take(tensors, hidden, device)?,
+            pooler: Pooler::take(tensors, manifest.pooling, hidden, device)?,
+        };
+        match tensors.keys().next() {
+            Some(name) => Err(format!("tensor {name} is unknown")),
+            None => Ok(head),
+        }
+    }
+}
+
+fn fresh_rank(config: &BackboneConfig, parameters: u64) -> usize {
+    let widths = |target: Target| {
+        let (input, output) = target.shape(config);
+        input + output
+    };
+    let per_rank = 2 * config.layers * Target::ALL.into_iter().map(widths).sum::<usize>();
+    ((parameters as f64 * FRESH_SHARE / per_rank as f64) as usize).max(1)
+}
+
+/// Hashes every file of the folder, each with its name and length so that moving bytes
+/// from one file to another changes the digest.
+fn digest_files(folder: &Path) -> Result<String, EncoderError> {
+    let peft = ["adapter_config.json", "adapter_model.safetensors"];
+    let mut names: Vec<String> = [REASONING, EMBEDDING]
+        .into_iter()
+        .flat_map(|adapter| peft.map(|file| format!("{adapter}/{file}")))
+        .collect();
+    names.extend([HEAD.to_owned(), MANIFEST.to_owned()]);
+    let mut hash = Sha256::new();
+    for name in names {
+        let bytes = fs_err::read(folder.join(&name))?;
+        hash.update(format!("{name} {}\n", bytes.len()));
+        hash.update(&bytes);
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}

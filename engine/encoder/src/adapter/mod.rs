@@ -1,0 +1,23 @@
+//! What is added to the backbone: two LoRA adapters, the queries, the gate, projections.
+//!
+//! Owns the adapter folder: `reasoning/` and `embedding/` in PEFT format,
+//! `head.safetensors` and the manifest `twn.json`. Knows no text and runs no backbone.
+//! Invariant: a tensor that is missing, stray or of another shape is an error.
+
+mod folder;
+mod lora;
+mod manifest;
+mod peft;
+mod peft_config;
+mod target;
+mod tensor_file;
+
+pub use folder::Adapters;
+pub use lora::{Lora, LoraLayer, LoraPair};
+pub(crate) use lora::{parameter, to_host};
+pub use manifest::{
+    BackboneId, Instructions, Interface, MANIFEST_VERSION, Manifest, ThoughtFormat,
+};
+pub use peft::{read_peft, write_peft};
+pub use target::Target;
+pub(crate) use tensor_file::HostTensors;

@@ -1,0 +1,35 @@
+//! What an embedding depends on, in one digest.
+
+use sha2::{Digest, Sha256};
+
+use crate::{adapter::Adapters, checkpoint::Checkpoint};
+
+/// Raised whenever the same files would give other embeddings than before.
+const ENCODER_VERSION: u32 = 1;
+
+/// Digests everything that an embedding depends on: weights and shapes of the backbone,
+/// tokenizer, template, adapters, manifest, and this crate's way of using them.
+pub(super) fn fingerprint(checkpoint: &Checkpoint, adapters: &Adapters) -> String {
+    let json = |text: serde_json::Result<String>| text.expect("plain data serialises");
+    let tokenizer = checkpoint.tokenizer.to_string(false).unwrap_or_default();
+    let eos_ids = json(serde_json::to_string(&checkpoint.eos_ids));
+    let config = json(serde_json::to_string(&checkpoint.config));
+    let version = ENCODER_VERSION.to_string();
+    let mut hash = Sha256::new();
+    for part in [
+        "twn encoder",
+        &version,
+        &checkpoint.weights_sha256,
+        &config,
+        &checkpoint.chat_template,
+        &tokenizer,
+        &eos_ids,
+        &adapters.manifest.to_json(),
+        adapters.digest(),
+    ] {
+        // With its length, no part can run over into the next.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    format!("{:x}", hash.finalize())
+}

@@ -1,0 +1,158 @@
+//! From files to a working encoder.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
+use crate::{
+    adapter::Adapters,
+    backbone::Backbone,
+    checkpoint::Checkpoint,
+    device::{describe_device, open_device},
+    embedder::EncoderInfo,
+    error::EncoderError,
+    model,
+    prompter::{Prompter, PrompterOptions},
+    template::ChatTemplate,
+    thought::Markers,
+};
+
+/// The least room that a context must leave for the prompt.
+const PROMPT_TOKENS_MIN: usize = 64;
+
+/// What to load, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The backbone: a GGUF file or a Hugging Face folder.
+    pub model: PathBuf,
+    /// An adapter folder; `None` makes fresh, untrained adapters.
+    pub adapters: Option<PathBuf>,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// The most tokens that prompt, thought and queries may have together.
+    pub context_tokens: usize,
+    /// Seed of fresh adapters.
+    pub seed: u64,
+}
+
+impl LoadOptions {
+    /// Loads `model` with fresh adapters on the CPU, for contexts of 2048 tokens.
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            adapters: None,
+            device: "cpu".to_owned(),
+            context_tokens: 2048,
+            seed: 0,
+        }
+    }
+}
+
+impl Encoder {
+    /// Loads an encoder. Takes seconds and, for a while, twice the backbone's memory.
+    ///
+    /// # Errors
+    /// Fails when a file is missing, damaged or made for another backbone, when the device
+    /// is not there, and when the context is longer than the backbone allows or too short.
+    pub fn load(options: &LoadOptions) -> Result<Self, EncoderError> {
+        let device = open_device(&options.device)?;
+        let checkpoint = model::open(&options.model)?;
+        let context_tokens = options.context_tokens;
+        let refuse = |problem: String| EncoderError::Option { option: "context_tokens", problem };
+        let max = checkpoint.config.max_positions;
+        if context_tokens > max {
+            return Err(refuse(format!("is {context_tokens}, {} has at most {max}", checkpoint.name)));
+        }
+        let tensors = checkpoint.tensors.as_ref();
+        let backbone = Backbone::load(&checkpoint.config, tensors, context_tokens, &device)?;
+        let adapters = match &options.adapters {
+            Some(folder) => Adapters::read(folder, &checkpoint, &device)?,
+            None => Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device),
+        };
+        let manifest = &adapters.manifest;
+        let thought = &manifest.thought;
+        let markers = Markers::new(
+            &checkpoint.tokenizer,
+            &thought.open,
+            &thought.close,
+            &checkpoint.eos_ids,
+        )?;
+        let min = PROMPT_TOKENS_MIN + manifest.queries;
+        if context_tokens < min {
+            return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
+        }
+        let prompter = new_prompter(&checkpoint, &adapters, context_tokens - manifest.queries)?;
+        let info = describe(&checkpoint, &backbone, &adapters, options);
+        tracing::info!(
+            model = %info.model,
+            device = %info.device,
+            trained = info.trained,
+            dimension = info.dimension,
+            "encoder loaded"
+        );
+        Ok(Self {
+            prompter: Arc::new(prompter),
+            prefixes: PrefixCache::default(),
+            markers,
+            tokenizer: checkpoint.tokenizer,
+            info,
+            model: Model::new(backbone, adapters),
+        })
+    }
+}
+
+fn new_prompter(
+    checkpoint: &Checkpoint,
+    adapters: &Adapters,
+    max_prompt_tokens: usize,
+) -> Result<Prompter, EncoderError> {
+    let template = ChatTemplate::new(
+        checkpoint.chat_template.as_str(),
+        checkpoint.bos_token.clone(),
+        checkpoint.eos_token.as_str(),
+    )?;
+    let instructions = &adapters.manifest.instructions;
+    let options = PrompterOptions {
+        query_instruction: instructions.query.clone(),
+        document_instruction: instructions.document.clone(),
+        max_prompt_tokens,
+    };
+    Prompter::new(checkpoint.tokenizer.clone(), &template, &options)
+}
+
+fn describe(
+    checkpoint: &Checkpoint,
+    backbone: &Backbone,
+    adapters: &Adapters,
+    options: &LoadOptions,
+) -> EncoderInfo {
+    let manifest = &adapters.manifest;
+    EncoderInfo {
+        model: checkpoint.name.clone(),
+        fingerprint: fingerprint(checkpoint, adapters),
+        dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
+        context_tokens: options.context_tokens,
+        trained: manifest.trained,
+        note: note(manifest.trained, options.adapters.is_some()),
+        device: describe_device(&options.device),
+        interface: manifest.interface.name(),
+        pooling: manifest.pooling.name(),
+        embedding_queries: manifest.queries,
+        gate_threshold: manifest.gate_threshold,
+        token_budget: manifest.thought.token_budget,
+        backbone_parameters: backbone.parameters(),
+        adapter_parameters: adapters.parameters(),
+    }
+}
+
+fn note(trained: bool, from_folder: bool) -> String {
+    match (trained, from_folder) {
+        (true, _) => "trained adapters, queries and gate".to_owned(),
+        (false, true) => "untrained: the adapter folder's manifest says that its adapters, \
+                          queries and gate have not been trained"
+            .to_owned(),
+        (false, false) => "untrained: adapters, queries and gate are freshly initialised; \
+                           embeddings are mean-pooled states of the bare backbone, and the \
+                           gate scores every input 0.5, so AUTO embeds directly"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,251 @@
+//! The model as an [`Embedder`].
+//!
+//! Owns the order of things: prefill under one adapter, queries under the other, the
+//! gate, thoughts, and what is pooled when. Invariant: a prompt's embedding does not
+//! depend on the prompts beside it, nor on whether a prefix was reused.
+
+mod context;
+mod fingerprint;
+mod load;
+mod model;
+mod prefill;
+mod prefix;
+mod sequence;
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use tokenizers::Tokenizer;
+
+pub use context::Context;
+pub use load::LoadOptions;
+pub(crate) use sequence::Sequence;
+
+use crate::{
+    adapter::Interface,
+    backbone::KvCache,
+    embedder::{
+        Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
+    },
+    error::EncoderError,
+    prompter::Prompter,
+    thought::{Markers, ModelThought},
+};
+use context::State;
+use model::{Model, Role};
+use prefill::Start;
+use prefix::PrefixCache;
+use sequence::{host_values, run};
+
+/// Prompts run in waves of at most this many tokens (or one prompt), which bounds the
+/// keys and values held while a batch runs.
+const WAVE_TOKENS_MAX: usize = 4096;
+/// A wave has at most this many prompts, which bounds the query tokens of one pass.
+const WAVE_PROMPTS_MAX: usize = 64;
+/// Contexts of one batch keep their keys and values up to this many tokens together;
+/// those beyond run again if a thought follows.
+const WARM_TOKENS_MAX: usize = 16_384;
+
+/// The model as an [`Embedder`].
+pub struct Encoder {
+    model: Model,
+    prompter: Arc<Prompter>,
+    prefixes: PrefixCache,
+    markers: Markers,
+    tokenizer: Tokenizer,
+    info: EncoderInfo,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    fn interface(&self) -> Interface {
+        self.model.adapters.manifest.interface
+    }
+
+    /// Tokens a thought could decode after a prompt, beside markers and queries.
+    fn room(&self, prompt_tokens: usize) -> u32 {
+        let taken = prompt_tokens + self.markers.tokens() + self.model.adapters.queries.count();
+        self.info.context_tokens.saturating_sub(taken).try_into().unwrap_or(u32::MAX)
+    }
+
+    /// Refuses prompts that the prompter would not have made.
+    fn check(&self, prompt: &Prompt) -> Result<(), EncoderError> {
+        let queries = self.model.adapters.queries.count();
+        let vocabulary = self.model.backbone.config().vocab_size;
+        let problem = if prompt.tokens.is_empty() {
+            "a prompt has no tokens".to_owned()
+        } else if prompt.tokens.len() + queries > self.info.context_tokens {
+            format!(
+                "a prompt has {} tokens, at most {} fit beside {queries} queries",
+                prompt.tokens.len(),
+                self.info.context_tokens - queries
+            )
+        } else if let Some(id) = prompt.tokens.iter().find(|&&id| id as usize >= vocabulary) {
+            format!("a prompt has token {id}, the vocabulary has {vocabulary}")
+        } else {
+            return Ok(());
+        };
+        Err(EncoderError::Internal { problem })
+    }
+
+    /// Embeds one wave of prompts.
+    fn direct_wave(
+        &mut self,
+        prompts: &[&Prompt],
+    ) -> Result<Vec<Direct<Context>>, EncoderError> {
+        let interface = self.interface();
+        let role = match interface {
+            Interface::Cache => Role::Reasoning,
+            Interface::Reencode => Role::Embedding,
+        };
+        let starts = prompts
+            .iter()
+            .map(|prompt| Start::prompt(prompt.tokens.clone(), prompt.content.clone()))
+            .collect();
+        let mut sequences = self.prefill(role, starts)?;
+        let mut caches: Vec<&mut KvCache> =
+            sequences.iter_mut().map(|(sequence, _)| &mut sequence.cache).collect();
+        let states = self.model.query_states(&mut caches);
+        let scores = self.model.gate_scores(states.clone())?;
+        let means: Vec<Vec<f32>> = sequences.iter().map(|(s, _)| s.sum.mean()).collect();
+        let embeddings = self.model.embed(Some(states), &means)?;
+        let query_tokens = self.model.adapters.queries.count() as u32;
+        let directs = prompts.iter().zip(sequences).zip(scores.into_iter().zip(embeddings)).map(
+            |((prompt, (sequence, reused)), (gate_score, embedding))| Direct {
+                embedding,
+                gate_score,
+                query_tokens,
+                cached_prompt_tokens: reused,
+                room: self.room(prompt.tokens.len()),
+                context: Context {
+                    content: prompt.content.clone(),
+                    state: match interface {
+                        Interface::Cache => State::Warm(sequence),
+                        Interface::Reencode => State::Cold(sequence.tokens),
+                    },
+                },
+            },
+        );
+        Ok(directs.collect())
+    }
+}
+
+impl Embedder for Encoder {
+    type Context = Context;
+    type Thought = ModelThought;
+
+    fn info(&self) -> &EncoderInfo {
+        &self.info
+    }
+
+    fn prompter(&self) -> Arc<dyn Prepare> {
+        self.prompter.clone()
+    }
+
+    fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
+        for prompt in prompts {
+            self.check(prompt)?;
+        }
+        let mut directs = Vec::with_capacity(prompts.len());
+        let (mut rest, mut warm_tokens) = (prompts, 0);
+        while !rest.is_empty() {
+            let (wave, later) = rest.split_at(wave_len(rest));
+            for mut direct in self.direct_wave(wave)? {
+                warm_tokens += direct.context.prompt_tokens();
+                if warm_tokens > WARM_TOKENS_MAX {
+                    direct.context.cool();
+                }
+                directs.push(direct);
+            }
+            rest = later;
+        }
+        Ok(directs)
+    }
+
+    fn think(
+        &mut self,
+        context: Context,
+        options: &ThoughtOptions,
+    ) -> Result<ModelThought, EncoderError> {
+        let room = self.room(context.prompt_tokens());
+        let content = context.content;
+        let sequence = match context.state {
+            State::Warm(sequence) => sequence,
+            State::Cold(tokens) => {
+                let start = Start::prompt(tokens, content.clone());
+                self.prefill(Role::Reasoning, vec![start])?.remove(0).0
+            }
+        };
+        Ok(ModelThought::new(sequence, content, options, &self.markers, room))
+    }
+
+    fn step(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
+        let mut live: Vec<&mut ModelThought> = thoughts
+            .iter_mut()
+            .map(|thought| &mut **thought)
+            .filter(|thought| thought.stop_reason().is_none())
+            .collect();
+        if live.is_empty() {
+            return Ok(());
+        }
+        let mut sequences: Vec<&mut Sequence> =
+            live.iter_mut().map(|thought| &mut thought.sequence).collect();
+        let states: Option<Vec<Tensor<2>>> =
+            run(&self.model, Role::Reasoning, &mut sequences)?.into_iter().collect();
+        let states = states.ok_or_else(|| EncoderError::Internal {
+            problem: "a live thought has no token to go on from".to_owned(),
+        })?;
+        let logits = host_values(self.model.backbone.logits(Tensor::cat(states, 0)))?;
+        let vocabulary = self.model.backbone.config().vocab_size;
+        for (thought, logits) in live.iter_mut().zip(logits.chunks_exact(vocabulary)) {
+            thought.take(logits, &self.markers, &self.tokenizer)?;
+        }
+        Ok(())
+    }
+
+    fn reasoned(&mut self, mut thought: ModelThought) -> Result<Reasoned, EncoderError> {
+        let stop_reason = thought.finish(&self.markers);
+        let text = thought.text(&self.markers, &self.tokenizer)?;
+        let reasoning_tokens = thought.tokens();
+        let mut sequence = match self.interface() {
+            Interface::Cache => {
+                let mut sequence = thought.sequence;
+                run(&self.model, Role::Reasoning, &mut [&mut sequence])?;
+                sequence
+            }
+            Interface::Reencode => {
+                let Sequence { tokens, pooled: [_, decoded], .. } = thought.sequence;
+                let start = Start { tokens, content: thought.content, decoded };
+                self.prefill(Role::Embedding, vec![start])?.remove(0).0
+            }
+        };
+        let pooling = self.model.adapters.manifest.pooling;
+        let states = pooling
+            .uses_queries()
+            .then(|| self.model.query_states(&mut [&mut sequence.cache]));
+        let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
+        let embedding = self.model.embed(states, &[sequence.sum.mean()])?.remove(0);
+        Ok(Reasoned {
+            embedding,
+            thought: text,
+            reasoning_tokens,
+            query_tokens,
+            stop_reason,
+        })
+    }
+}
+
+/// How many of `prompts` run in the next wave; at least one.
+fn wave_len(prompts: &[&Prompt]) -> usize {
+    let mut tokens = 0;
+    let fit = prompts.iter().take(WAVE_PROMPTS_MAX).take_while(|prompt| {
+        tokens += prompt.tokens.len();
+        tokens <= WAVE_TOKENS_MAX
+    });
+    fit.count().max(1)
+}

@@ -1,0 +1,94 @@
+//! Backbone and adapters together: what runs under which adapter.
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::sequence::host_values;
+use crate::{
+    adapter::{Adapters, Lora},
+    backbone::{Backbone, KvCache, Span},
+    error::EncoderError,
+    pooling::unit,
+};
+
+/// Which adapter a pass runs under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Prompts that a thought may follow, and thoughts.
+    Reasoning,
+    /// Queries, and everything that is encoded again.
+    Embedding,
+}
+
+/// Backbone and adapters together.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) backbone: Backbone,
+    pub(crate) adapters: Adapters,
+    /// Adapters whose `B` is zero are left out: that changes no bit and saves time.
+    silent: [bool; 2],
+}
+
+impl Model {
+    /// Puts the parts together.
+    pub(crate) fn new(backbone: Backbone, adapters: Adapters) -> Self {
+        let silent = [adapters.reasoning.is_silent(), adapters.embedding.is_silent()];
+        Self { backbone, adapters, silent }
+    }
+
+    /// The adapter of a role, if it changes anything.
+    pub(crate) fn lora(&self, role: Role) -> Option<&Lora> {
+        match role {
+            Role::Reasoning => (!self.silent[0]).then_some(&self.adapters.reasoning),
+            Role::Embedding => (!self.silent[1]).then_some(&self.adapters.embedding),
+        }
+    }
+
+    /// Runs the queries after each cache, which is left as it was: their states after
+    /// the final norm, `[caches, K, hidden]`.
+    pub(crate) fn query_states(&self, caches: &mut [&mut KvCache]) -> Tensor<3> {
+        let queries = &self.adapters.queries;
+        let (count, inputs) = (queries.count(), caches.len());
+        let lengths: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
+        let mut spans: Vec<Span<'_>> =
+            caches.iter_mut().map(|cache| Span { len: count, cache }).collect();
+        let rows = queries.repeated(inputs);
+        let states = self.backbone.forward(rows, &mut spans, self.lora(Role::Embedding));
+        for (cache, length) in caches.iter_mut().zip(lengths) {
+            cache.truncate(length);
+        }
+        states.reshape([inputs, count, self.backbone.config().hidden_size])
+    }
+
+    /// Pools query states and means into unit vectors. `states` may be left out when
+    /// pooling does not use them.
+    ///
+    /// # Errors
+    /// Fails when a vector has no direction or is not finite.
+    pub(crate) fn embed(
+        &self,
+        states: Option<Tensor<3>>,
+        means: &[Vec<f32>],
+    ) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let hidden = self.backbone.config().hidden_size;
+        let means = TensorData::new(means.concat(), [means.len(), hidden]);
+        let means = Tensor::<2>::from_data(means, self.backbone.device());
+        let pooling = self.adapters.manifest.pooling;
+        let pooled = self.adapters.pooler.pool(pooling, states, Some(means));
+        let [_, dimension] = pooled.dims();
+        host_values(pooled)?.chunks_exact(dimension).map(|row| unit(row.to_vec())).collect()
+    }
+
+    /// Scores inputs by their query states.
+    ///
+    /// # Errors
+    /// Fails when a score is not a number.
+    pub(crate) fn gate_scores(&self, states: Tensor<3>) -> Result<Vec<f32>, EncoderError> {
+        let scores = host_values(self.adapters.gate.score(states))?;
+        match scores.iter().find(|score| !(0.0..=1.0).contains(*score)) {
+            Some(score) => {
+                Err(EncoderError::Internal { problem: format!("the gate's score is {score}") })
+            }
+            None => Ok(scores),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Running prompts, from prefixes that many of them share.
+
+use std::ops::Range;
+
+use super::{
+    Encoder, Sequence,
+    model::Role,
+    prefix::PrefixCache,
+    sequence::run,
+};
+use crate::{backbone::KvCache, error::EncoderError};
+
+/// A token sequence that is to run.
+pub(super) struct Start {
+    pub(super) tokens: Vec<u32>,
+    /// Where the prompt's content lies; what comes before may be shared.
+    pub(super) content: Range<usize>,
+    /// Where the decoded thought lies.
+    pub(super) decoded: Range<usize>,
+}
+
+/// Where the keys and values of a prompt's prefix come from.
+enum Prefix {
+    /// Nowhere: there is none, or it is not worth keeping.
+    None,
+    /// From an earlier prompt.
+    Kept(KvCache),
+    /// From this batch, by index. The prompt that asked first pays for it.
+    Made { index: usize, is_first: bool },
+}
+
+impl Start {
+    /// A prompt without a thought.
+    pub(super) fn prompt(tokens: Vec<u32>, content: Range<usize>) -> Self {
+        Self { tokens, content, decoded: 0..0 }
+    }
+
+    /// What comes before the content; at least one token is left to run.
+    fn prefix(&self) -> &[u32] {
+        &self.tokens[..self.content.start.min(self.tokens.len() - 1)]
+    }
+}
+
+impl Encoder {
+    /// Runs sequences from their shared prefixes on. Returns them with the number of
+    /// tokens whose keys and values were reused.
+    ///
+    /// # Errors
+    /// Fails by the encoder's fault.
+    pub(super) fn prefill(
+        &mut self,
+        role: Role,
+        starts: Vec<Start>,
+    ) -> Result<Vec<(Sequence, u32)>, EncoderError> {
+        let caches = self.prefixes(role, &starts)?;
+        // Room for what comes next, so that the cache need not grow for it.
+        let spare = self.model.adapters.queries.count() + self.markers.tokens();
+        let mut started: Vec<(Sequence, u32)> = starts
+            .into_iter()
+            .zip(caches)
+            .map(|(start, (mut cache, reused))| {
+                cache.reserve(start.tokens.len() + spare);
+                (Sequence::new(start.tokens, cache, start.content, start.decoded), reused)
+            })
+            .collect();
+        let mut sequences: Vec<&mut Sequence> =
+            started.iter_mut().map(|(sequence, _)| sequence).collect();
+        run(&self.model, role, &mut sequences)?;
+        Ok(started)
+    }
+
+    /// Finds or makes the keys and values of each sequence's prefix. Prefixes that are
+    /// new run first, on their own: so what follows is computed alike whether they were
+    /// found or made.
+    fn prefixes(
+        &mut self,
+        role: Role,
+        starts: &[Start],
+    ) -> Result<Vec<(KvCache, u32)>, EncoderError> {
+        let mut made: Vec<Sequence> = Vec::new();
+        let mut prefixes = Vec::with_capacity(starts.len());
+        for prefix in starts.iter().map(Start::prefix) {
+            prefixes.push(if !PrefixCache::accepts(prefix) {
+                Prefix::None
+            } else if let Some(cache) = self.prefixes.get(role, prefix) {
+                Prefix::Kept(cache)
+            } else if let Some(index) = made.iter().position(|known| known.tokens == prefix) {
+                Prefix::Made { index, is_first: false }
+            } else {
+                let cache = self.model.backbone.new_cache(prefix.len());
+                made.push(Sequence::unpooled(prefix.to_vec(), cache));
+                Prefix::Made { index: made.len() - 1, is_first: true }
+            });
+        }
+        run(&self.model, role, &mut made.iter_mut().collect::<Vec<_>>())?;
+        let reused = |cache: KvCache| {
+            let tokens = cache.len() as u32;
+            (cache, tokens)
+        };
+        let caches = prefixes
+            .into_iter()
+            .map(|prefix| match prefix {
+                Prefix::None => (self.model.backbone.new_cache(0), 0),
+                Prefix::Kept(cache) => reused(cache),
+                Prefix::Made { index, is_first: true } => (made[index].cache.clone(), 0),
+                Prefix::Made { index, is_first: false } => reused(made[index].cache.clone()),
+            })
+            .collect();
+        for sequence in made {
+            self.prefixes.insert(role, sequence.tokens, sequence.cache);
+        }
+        Ok(caches)
+    }
+}

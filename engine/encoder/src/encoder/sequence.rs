@@ -1,0 +1,176 @@
+//! Token sequences on their way through the backbone.
+
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+
+use super::model::{Model, Role};
+use crate::{
+    backbone::{KvCache, Span},
+    error::EncoderError,
+};
+
+/// At most this many tokens run in one forward pass, which bounds activations.
+const PASS_TOKENS_MAX: usize = 1024;
+/// At most this many tokens of one sequence run in one forward pass, which bounds its
+/// attention scores: `heads * CHUNK * context` values.
+const CHUNK_TOKENS_MAX: usize = 512;
+
+/// A token sequence, how far it has run, and the sum of the hidden states that its mean
+/// is made of.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    /// All tokens, run or not. Those from `cache.len()` on have not run.
+    pub(crate) tokens: Vec<u32>,
+    /// Keys and values of the tokens that have run.
+    pub(crate) cache: KvCache,
+    /// Positions whose hidden states are summed: content and thought.
+    pub(crate) pooled: [Range<usize>; 2],
+    /// The sum so far.
+    pub(crate) sum: StateSum,
+}
+
+/// A sum of hidden states.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StateSum {
+    values: Vec<f64>,
+    count: usize,
+}
+
+impl Sequence {
+    /// Starts `tokens` from a cache of their first tokens. The positions of `content` and
+    /// `decoded` are pooled. The first position is left out, since its activations are
+    /// extreme whatever the token; if no content is left, the whole sequence counts as it.
+    pub(crate) fn new(
+        tokens: Vec<u32>,
+        cache: KvCache,
+        content: Range<usize>,
+        decoded: Range<usize>,
+    ) -> Self {
+        let end = content.end.min(tokens.len());
+        let content = content.start.max(1)..end;
+        let pooled = match (content.is_empty(), tokens.len()) {
+            (false, _) => content,
+            (true, 1) => 0..1,
+            (true, len) => 1..len,
+        };
+        Self { tokens, cache, pooled: [pooled, decoded], sum: StateSum::default() }
+    }
+
+    /// Starts `tokens`, of which only the cache is wanted.
+    pub(crate) fn unpooled(tokens: Vec<u32>, cache: KvCache) -> Self {
+        Self { tokens, cache, pooled: [0..0, 0..0], sum: StateSum::default() }
+    }
+
+    /// Tokens that have not run.
+    fn waiting(&self) -> usize {
+        self.tokens.len() - self.cache.len()
+    }
+}
+
+impl StateSum {
+    fn add(&mut self, row: &[f32]) {
+        self.values.resize(row.len(), 0.0);
+        for (sum, &value) in self.values.iter_mut().zip(row) {
+            *sum += f64::from(value);
+        }
+        self.count += 1;
+    }
+
+    /// The mean of what was added.
+    pub(crate) fn mean(&self) -> Vec<f32> {
+        self.values.iter().map(|&sum| (sum / self.count.max(1) as f64) as f32).collect()
+    }
+}
+
+/// Runs what has not run of every sequence. Returns the hidden state after the last
+/// token of each, `[1, hidden]`; `None` for a sequence that had nothing to run.
+///
+/// # Errors
+/// Fails when the device's answer cannot be read.
+pub(crate) fn run(
+    model: &Model,
+    role: Role,
+    sequences: &mut [&mut Sequence],
+) -> Result<Vec<Option<Tensor<2>>>, EncoderError> {
+    let mut last = vec![None; sequences.len()];
+    loop {
+        let chunks = next_chunks(sequences);
+        if chunks.is_empty() {
+            return Ok(last);
+        }
+        let tokens: Vec<u32> = chunks
+            .iter()
+            .flat_map(|(index, run)| &sequences[*index].tokens[run.clone()])
+            .copied()
+            .collect();
+        let mut spans = Vec::with_capacity(chunks.len());
+        let mut rest = chunks.iter().peekable();
+        for (index, sequence) in sequences.iter_mut().enumerate() {
+            if let Some((_, run)) = rest.next_if(|(chunk, _)| *chunk == index) {
+                spans.push(Span { len: run.len(), cache: &mut sequence.cache });
+            }
+        }
+        let rows = model.backbone.embed(&tokens);
+        let hidden = model.backbone.forward(rows, &mut spans, model.lora(role));
+        collect(&chunks, hidden, sequences, &mut last)?;
+    }
+}
+
+/// Plans the next pass: which positions of which sequences, in order.
+fn next_chunks(sequences: &[&mut Sequence]) -> Vec<(usize, Range<usize>)> {
+    let mut room = PASS_TOKENS_MAX;
+    let mut chunks = Vec::new();
+    for (index, sequence) in sequences.iter().enumerate() {
+        let len = sequence.waiting().min(CHUNK_TOKENS_MAX).min(room);
+        if len > 0 {
+            let start = sequence.cache.len();
+            chunks.push((index, start..start + len));
+            room -= len;
+        }
+    }
+    chunks
+}
+
+/// Adds a pass's hidden states to the sums and keeps each sequence's last.
+fn collect(
+    chunks: &[(usize, Range<usize>)],
+    hidden: Tensor<2>,
+    sequences: &mut [&mut Sequence],
+    last: &mut [Option<Tensor<2>>],
+) -> Result<(), EncoderError> {
+    let [_, width] = hidden.dims();
+    let mut start = 0;
+    for (index, run) in chunks {
+        if run.end == sequences[*index].tokens.len() {
+            let row = start + run.len() - 1;
+            last[*index] = Some(hidden.clone().slice([row..row + 1]));
+        }
+        start += run.len();
+    }
+    let wanted = |(index, run): &(usize, Range<usize>)| {
+        let pooled = &sequences[*index].pooled;
+        run.clone().any(|position| pooled.iter().any(|range| range.contains(&position)))
+    };
+    if !chunks.iter().any(wanted) {
+        return Ok(());
+    }
+    let values = host_values(hidden)?;
+    let mut rows = values.chunks_exact(width);
+    for (index, run) in chunks {
+        let sequence = &mut *sequences[*index];
+        for (position, row) in run.clone().zip(&mut rows) {
+            if sequence.pooled.iter().any(|range| range.contains(&position)) {
+                sequence.sum.add(row);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a tensor back.
+pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, EncoderError> {
+    let problem = |problem: String| EncoderError::Internal { problem };
+    let data = tensor.try_into_data().map_err(|error| problem(format!("{error:?}")))?;
+    data.try_to_vec::<f32>().map_err(|error| problem(format!("{error:?}")))
+}

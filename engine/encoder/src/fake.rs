@@ -1,0 +1,417 @@
+//! An embedder without a model, for tests of what lies above the seam.
+//!
+//! Deterministic and instant. A token is a word between whitespace; its id is a hash, with
+//! a bit that tells whether the word has a question mark. An embedding sums one pseudo-random
+//! vector a word, so texts that share words are near. The gate wants to think about
+//! questions and about long texts. Thoughts are a fixed number of made-up words, and a
+//! thought moves the embedding a little, so that both routes can be told apart.
+
+use std::{sync::Arc, thread::sleep, time::Duration};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    content::{EncodeInput, Part},
+    embedder::{
+        Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
+    },
+    error::EncoderError,
+    policy::StopReason,
+    pooling::unit,
+};
+
+/// Gate score of questions and long texts.
+const SCORE_THINK: f32 = 0.9;
+/// Gate score of everything else.
+const SCORE_DIRECT: f32 = 0.1;
+/// Embedding-query tokens that each embedding claims.
+const QUERY_TOKENS: u32 = 8;
+/// Tokens before the content: one that stands for the instruction.
+const PREFIX_TOKENS: usize = 1;
+
+/// How a [`FakeEmbedder`] behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FakeOptions {
+    /// Length of the embeddings.
+    pub dimension: usize,
+    /// The most tokens that prompt, thought and queries may have together.
+    pub context_tokens: usize,
+    /// Texts of more words than this are thought about, as questions are.
+    pub direct_words_max: usize,
+    /// Tokens after which a thought closes by itself, closing marker included.
+    pub thought_tokens: u32,
+    /// How long each batch of direct embeddings takes.
+    pub direct_delay: Duration,
+    /// How long each decoding step takes, whatever the number of thoughts.
+    pub step_delay: Duration,
+    /// What fails.
+    pub failure: FakeFailure,
+    /// Part of the fingerprint; another seed is another encoder with other embeddings.
+    pub seed: u64,
+}
+
+/// What a [`FakeEmbedder`] fails at, with [`EncoderError::Internal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FakeFailure {
+    /// Nothing.
+    #[default]
+    Never,
+    /// Every call of `direct` after the first this many.
+    DirectAfter(u32),
+    /// Every call of `step` after the first this many.
+    StepAfter(u32),
+    /// Every call of `reasoned`.
+    Reasoned,
+}
+
+/// An embedder without a model.
+#[derive(Debug)]
+pub struct FakeEmbedder {
+    options: FakeOptions,
+    info: EncoderInfo,
+    prompter: Arc<FakePrompter>,
+    directs: u32,
+    steps: u32,
+}
+
+/// What a prompt leaves behind.
+#[derive(Debug)]
+pub struct FakeContext {
+    prompt: Prompt,
+    room: u32,
+}
+
+/// A thought under way.
+#[derive(Debug)]
+pub struct FakeThought {
+    prompt: Prompt,
+    words: Vec<String>,
+    rng: ChaCha8Rng,
+    decoded: u32,
+    budget: u32,
+    room: u32,
+    stop_reason: Option<StopReason>,
+}
+
+#[derive(Debug)]
+struct FakePrompter {
+    prompt_tokens_max: usize,
+}
+
+impl Default for FakeOptions {
+    fn default() -> Self {
+        Self {
+            dimension: 32,
+            context_tokens: 512,
+            direct_words_max: 32,
+            thought_tokens: 6,
+            direct_delay: Duration::ZERO,
+            step_delay: Duration::ZERO,
+            failure: FakeFailure::Never,
+            seed: 0,
+        }
+    }
+}
+
+impl FakeEmbedder {
+    /// Makes an embedder.
+    ///
+    /// # Panics
+    /// Panics when the dimension is 0 or the context has no room for a word.
+    pub fn new(options: FakeOptions) -> Self {
+        assert!(options.dimension > 0, "dimension is at least 1");
+        let taken = QUERY_TOKENS as usize + PREFIX_TOKENS;
+        assert!(options.context_tokens > taken, "context has room for a word");
+        let digest = Sha256::digest(format!("fake {} {}", options.dimension, options.seed));
+        let info = EncoderInfo {
+            model: "fake".to_owned(),
+            fingerprint: format!("{digest:x}"),
+            dimension: options.dimension,
+            context_tokens: options.context_tokens,
+            trained: false,
+            note: "fake: hashes words, has no model".to_owned(),
+            device: "none".to_owned(),
+            interface: "cache",
+            pooling: "mean",
+            embedding_queries: QUERY_TOKENS as usize,
+            gate_threshold: 0.5,
+            token_budget: 64,
+            backbone_parameters: 0,
+            adapter_parameters: 0,
+        };
+        let prompt_tokens_max = options.context_tokens - QUERY_TOKENS as usize;
+        let prompter = Arc::new(FakePrompter { prompt_tokens_max });
+        Self { options, info, prompter, directs: 0, steps: 0 }
+    }
+
+    /// Sums one pseudo-random vector a token.
+    fn embed(&self, content: &[u32], thought: u32) -> Result<Vec<f32>, EncoderError> {
+        let mut sum = vec![0.0; self.options.dimension];
+        let mut add = |token: u32, weight: f32| {
+            let seed = self.options.seed.rotate_left(32) ^ u64::from(token);
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            for value in &mut sum {
+                *value += weight * rng.random_range(-1.0..1.0_f32);
+            }
+        };
+        for &token in content {
+            add(token, 1.0);
+        }
+        if thought > 0 {
+            add(thought, 0.1);
+        }
+        unit(sum)
+    }
+}
+
+impl Prepare for FakePrompter {
+    fn prepare(&self, input: &EncodeInput) -> Result<Prompt, EncoderError> {
+        for (index, part) in input.content.parts.iter().enumerate() {
+            if let Part::Media(media) = part {
+                return Err(EncoderError::UnsupportedPart { index, kind: media.to_string() });
+            }
+        }
+        let text = input.content.joined_text();
+        let mut words: Vec<u32> = text.split_whitespace().map(token).collect();
+        if words.is_empty() {
+            return Err(EncoderError::EmptyContent);
+        }
+        let instruction = input.instruction.as_deref().unwrap_or_default();
+        let got = PREFIX_TOKENS + instruction.split_whitespace().count();
+        if got >= self.prompt_tokens_max {
+            return Err(EncoderError::InstructionTooLong { got, max: self.prompt_tokens_max - 1 });
+        }
+        let kept = words.len().min(self.prompt_tokens_max - got);
+        let truncated = kept < words.len();
+        words.truncate(kept);
+        let kind = token(&format!("{:?}", input.kind));
+        let mut tokens: Vec<u32> = std::iter::once(kind)
+            .chain(instruction.split_whitespace().map(token))
+            .collect();
+        tokens.extend(words);
+        let content = got..tokens.len();
+        Ok(Prompt { tokens, truncated, content })
+    }
+}
+
+impl Embedder for FakeEmbedder {
+    type Context = FakeContext;
+    type Thought = FakeThought;
+
+    fn info(&self) -> &EncoderInfo {
+        &self.info
+    }
+
+    fn prompter(&self) -> Arc<dyn Prepare> {
+        self.prompter.clone()
+    }
+
+    fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<FakeContext>>, EncoderError> {
+        self.directs += 1;
+        if let FakeFailure::DirectAfter(fine) = self.options.failure
+            && self.directs > fine
+        {
+            return Err(failed("direct"));
+        }
+        sleep(self.options.direct_delay);
+        let direct = |prompt: &&Prompt| {
+            let content = &prompt.tokens[prompt.content.clone()];
+            let wants_thought = content.len() > self.options.direct_words_max
+                || content.iter().any(|&token| is_question(token));
+            let taken = prompt.tokens.len() + QUERY_TOKENS as usize;
+            let room = self.options.context_tokens.saturating_sub(taken) as u32;
+            Ok(Direct {
+                embedding: self.embed(content, 0)?,
+                gate_score: if wants_thought { SCORE_THINK } else { SCORE_DIRECT },
+                query_tokens: QUERY_TOKENS,
+                cached_prompt_tokens: prompt.content.start as u32,
+                room,
+                context: FakeContext { prompt: (*prompt).clone(), room },
+            })
+        };
+        prompts.iter().map(direct).collect()
+    }
+
+    fn think(
+        &mut self,
+        context: FakeContext,
+        options: &ThoughtOptions,
+    ) -> Result<FakeThought, EncoderError> {
+        // Greedy thoughts do not depend on the seed, as the model's do not.
+        let seed = if options.temperature > 0.0 { options.seed } else { 0 };
+        let mut thought = FakeThought {
+            prompt: context.prompt,
+            words: Vec::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            decoded: 0,
+            budget: options.token_budget,
+            room: context.room,
+            stop_reason: None,
+        };
+        thought.stop_at_limits();
+        Ok(thought)
+    }
+
+    fn step(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<(), EncoderError> {
+        self.steps += 1;
+        if let FakeFailure::StepAfter(fine) = self.options.failure
+            && self.steps > fine
+        {
+            return Err(failed("step"));
+        }
+        sleep(self.options.step_delay);
+        for thought in thoughts.iter_mut().filter(|thought| thought.stop_reason.is_none()) {
+            thought.decoded += 1;
+            if thought.decoded >= self.options.thought_tokens {
+                thought.stop(StopReason::Closed);
+            } else {
+                let word = thought.rng.random_range(0..1000_u32);
+                thought.words.push(format!("word{word}"));
+            }
+            thought.stop_at_limits();
+        }
+        Ok(())
+    }
+
+    fn reasoned(&mut self, mut thought: FakeThought) -> Result<Reasoned, EncoderError> {
+        if self.options.failure == FakeFailure::Reasoned {
+            return Err(failed("reasoned"));
+        }
+        thought.stop(StopReason::Budget);
+        let text = thought.words.join(" ");
+        let content = &thought.prompt.tokens[thought.prompt.content.clone()];
+        Ok(Reasoned {
+            embedding: self.embed(content, token(&text))?,
+            reasoning_tokens: thought.decoded,
+            query_tokens: QUERY_TOKENS,
+            stop_reason: thought.stop_reason.unwrap_or(StopReason::Budget),
+            thought: text,
+        })
+    }
+}
+
+impl FakeThought {
+    fn stop_at_limits(&mut self) {
+        if self.decoded >= self.budget {
+            self.stop(StopReason::Budget);
+        } else if self.decoded >= self.room {
+            self.stop(StopReason::ContextFull);
+        }
+    }
+}
+
+impl Thought for FakeThought {
+    fn tokens(&self) -> u32 {
+        self.decoded
+    }
+
+    fn stop_reason(&self) -> Option<StopReason> {
+        self.stop_reason
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.stop_reason.get_or_insert(reason);
+    }
+}
+
+/// Hashes a word, letter case aside; the lowest bit tells of a question mark.
+fn token(word: &str) -> u32 {
+    let letters: String =
+        word.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let digest = Sha256::digest(letters);
+    let hash = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    (hash | 1) - u32::from(!word.contains('?'))
+}
+
+fn is_question(token: u32) -> bool {
+    token & 1 == 1
+}
+
+fn failed(call: &str) -> EncoderError {
+    EncoderError::Internal { problem: format!("the fake was told to fail at `{call}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{Content, EmbedKind};
+
+    fn prompt(fake: &FakeEmbedder, text: &str) -> Prompt {
+        let content = Content::text(text);
+        let input = EncodeInput { content, instruction: None, kind: EmbedKind::Query };
+        fake.prompter().prepare(&input).expect("has words")
+    }
+
+    fn direct(fake: &mut FakeEmbedder, text: &str) -> Direct<FakeContext> {
+        let prompt = prompt(fake, text);
+        fake.direct(&[&prompt]).expect("does not fail").remove(0)
+    }
+
+    fn cosine(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(x, y)| x * y).sum()
+    }
+
+    #[test]
+    fn texts_that_share_words_are_near() {
+        let mut fake = FakeEmbedder::new(FakeOptions { dimension: 128, ..FakeOptions::default() });
+        let cats = direct(&mut fake, "cats sleep on warm mats").embedding;
+        let also = direct(&mut fake, "Cats sleep on cold mats!").embedding;
+        let other = direct(&mut fake, "quarterly revenue exceeded forecasts considerably").embedding;
+        assert!((cosine(&cats, &cats) - 1.0).abs() < 1e-5);
+        assert!(cosine(&cats, &also) > 0.6);
+        assert!(cosine(&cats, &other) < 0.4);
+    }
+
+    #[test]
+    fn questions_and_long_texts_are_thought_about() {
+        let mut fake = FakeEmbedder::new(FakeOptions::default());
+        assert_eq!(direct(&mut fake, "plain words").gate_score, SCORE_DIRECT);
+        assert_eq!(direct(&mut fake, "plain words?").gate_score, SCORE_THINK);
+        assert_eq!(direct(&mut fake, &"word ".repeat(33)).gate_score, SCORE_THINK);
+    }
+
+    #[test]
+    fn thoughts_close_or_meet_their_limits() {
+        let options = FakeOptions { context_tokens: 20, ..FakeOptions::default() };
+        let mut fake = FakeEmbedder::new(options);
+        let mut end = |text: &str, token_budget: u32| {
+            let context = direct(&mut fake, text).context;
+            let options = ThoughtOptions { token_budget, temperature: 0.0, seed: 0 };
+            let mut thought = fake.think(context, &options).expect("does not fail");
+            while thought.stop_reason().is_none() {
+                fake.step(&mut [&mut thought]).expect("does not fail");
+            }
+            let reasoned = fake.reasoned(thought).expect("does not fail");
+            (reasoned.stop_reason, reasoned.reasoning_tokens)
+        };
+        assert_eq!(end("one two", 64), (StopReason::Closed, 6));
+        assert_eq!(end("one two", 3), (StopReason::Budget, 3));
+        assert_eq!(end("one two three four five six seven", 64), (StopReason::ContextFull, 4));
+    }
+
+    #[test]
+    fn long_content_is_cut_and_empty_content_refused() {
+        let fake =
+            FakeEmbedder::new(FakeOptions { context_tokens: 20, ..FakeOptions::default() });
+        let cut = prompt(&fake, &"word ".repeat(100));
+        assert!(cut.truncated);
+        assert_eq!((cut.tokens.len(), cut.content), (12, 1..12));
+        let input = EncodeInput {
+            content: Content::text("  \n"),
+            instruction: None,
+            kind: EmbedKind::Query,
+        };
+        assert!(matches!(fake.prompter().prepare(&input), Err(EncoderError::EmptyContent)));
+    }
+
+    #[test]
+    fn failures_come_when_told() {
+        let failure = FakeFailure::DirectAfter(1);
+        let mut fake = FakeEmbedder::new(FakeOptions { failure, ..FakeOptions::default() });
+        let prompt = prompt(&fake, "words");
+        assert!(fake.direct(&[&prompt]).is_ok());
+        assert!(fake.direct(&[&prompt]).is_err());
+    }
+}

@@ -1,0 +1,259 @@
+//! Pooling: from hidden states to one unit vector.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    adapter::{HostTensors, parameter, to_host},
+    error::EncoderError,
+    queries::take_tensor,
+};
+
+/// The most dimensions that an embedding may have.
+const DIMENSION_MAX: usize = 16_384;
+
+/// What becomes the embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pooling {
+    /// The mean of the query states.
+    #[serde(rename = "queries")]
+    Queries,
+    /// The mean of the hidden states of content and thought.
+    #[serde(rename = "mean")]
+    Mean,
+    /// The sum of both, each through its projection.
+    #[serde(rename = "queries+mean")]
+    QueriesAndMean,
+}
+
+/// An affine map of one part of the embedding.
+#[derive(Module, Debug)]
+pub struct Projection {
+    /// `[dimension, hidden]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[dimension]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+/// Makes embeddings of the pooled parts.
+#[derive(Module, Debug)]
+pub struct Pooler {
+    /// Maps the mean of the query states; none leaves it as it is.
+    pub queries: Option<Projection>,
+    /// Maps the mean of the content's and thought's states; none leaves it as it is.
+    pub mean: Option<Projection>,
+}
+
+impl Pooling {
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queries => "queries",
+            Self::Mean => "mean",
+            Self::QueriesAndMean => "queries+mean",
+        }
+    }
+
+    /// Tells whether query states are part of the embedding.
+    pub fn uses_queries(self) -> bool {
+        matches!(self, Self::Queries | Self::QueriesAndMean)
+    }
+
+    /// Tells whether content and thought states are part of the embedding.
+    pub fn uses_mean(self) -> bool {
+        matches!(self, Self::Mean | Self::QueriesAndMean)
+    }
+}
+
+impl Projection {
+    fn take(
+        tensors: &mut HostTensors,
+        name: &str,
+        hidden: usize,
+        device: &Device,
+    ) -> Result<Option<Self>, String> {
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        let Some(dimension) = tensors.get(&weight).and_then(|w| w.shape.first().copied()) else {
+            return Ok(None);
+        };
+        if !(1..=DIMENSION_MAX).contains(&dimension) {
+            return Err(format!("{name} has {dimension} dimensions, must be 1 to {DIMENSION_MAX}"));
+        }
+        let weight = take_tensor(tensors, &weight, &[dimension, hidden])?;
+        let bias = take_tensor(tensors, &bias, &[dimension])?;
+        Ok(Some(Self { weight: parameter(weight, device), bias: parameter(bias, device) }))
+    }
+
+    fn put(&self, tensors: &mut HostTensors, name: &str) {
+        tensors.insert(format!("{name}.weight"), to_host(&self.weight));
+        tensors.insert(format!("{name}.bias"), to_host(&self.bias));
+    }
+
+    fn dimension(&self) -> usize {
+        self.bias.dims()[0]
+    }
+
+    fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
+        rows.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
+    }
+}
+
+impl Pooler {
+    /// Pools without any projection.
+    pub(crate) fn plain() -> Self {
+        Self { queries: None, mean: None }
+    }
+
+    /// Takes the projections, if there are any, out of a head's tensors.
+    pub(crate) fn take(
+        tensors: &mut HostTensors,
+        pooling: Pooling,
+        hidden: usize,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let queries = Projection::take(tensors, "project.queries", hidden, device)?;
+        let mean = Projection::take(tensors, "project.mean", hidden, device)?;
+        let stray = (queries.is_some() && !pooling.uses_queries())
+            || (mean.is_some() && !pooling.uses_mean());
+        if stray {
+            return Err(format!("a projection is there that pooling `{}` does not use", pooling.name()));
+        }
+        let width = |part: &Option<Projection>| part.as_ref().map_or(hidden, Projection::dimension);
+        if pooling == Pooling::QueriesAndMean && width(&queries) != width(&mean) {
+            return Err(format!(
+                "queries are projected to {} dimensions and means to {}; they must agree",
+                width(&queries),
+                width(&mean)
+            ));
+        }
+        Ok(Self { queries, mean })
+    }
+
+    /// Puts the projections into a head's tensors.
+    pub(crate) fn put(&self, tensors: &mut HostTensors) {
+        if let Some(projection) = &self.queries {
+            projection.put(tensors, "project.queries");
+        }
+        if let Some(projection) = &self.mean {
+            projection.put(tensors, "project.mean");
+        }
+    }
+
+    /// Length of the embeddings.
+    pub fn dimension(&self, hidden: usize) -> usize {
+        self.mean.as_ref().or(self.queries.as_ref()).map_or(hidden, Projection::dimension)
+    }
+
+    /// Pools `[inputs, K, hidden]` query states and `[inputs, hidden]` means, of which
+    /// `pooling` says what is used, to embeddings `[inputs, dimension]`, not normalised.
+    ///
+    /// # Panics
+    /// Panics when a part that is used is not given.
+    pub fn pool(
+        &self,
+        pooling: Pooling,
+        query_states: Option<Tensor<3>>,
+        means: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        let project = |projection: &Option<Projection>, rows: Tensor<2>| match projection {
+            Some(projection) => projection.apply(rows),
+            None => rows,
+        };
+        let queries = pooling.uses_queries().then(|| {
+            let states = query_states.expect("pooling that uses query states is given them");
+            project(&self.queries, states.mean_dim(1).squeeze_dim::<2>(1))
+        });
+        let mean = pooling.uses_mean().then(|| {
+            project(&self.mean, means.expect("pooling that uses means is given them"))
+        });
+        match (queries, mean) {
+            (Some(queries), Some(mean)) => queries + mean,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => unreachable!("every pooling uses at least one part"),
+        }
+    }
+}
+
+/// Scales a vector to length 1.
+///
+/// # Errors
+/// Fails when a value is not finite or all are zero, so that neither a NaN nor a vector
+/// without direction gets out.
+pub(crate) fn unit(mut values: Vec<f32>) -> Result<Vec<f32>, EncoderError> {
+    let norm = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    if !norm.is_finite() || norm == 0.0 {
+        return Err(EncoderError::Internal {
+            problem: format!("the embedding has length {norm}"),
+        });
+    }
+    for value in &mut values {
+        *value = (f64::from(*value) / norm) as f32;
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::checkpoint::HostTensor;
+
+    fn parts() -> (Tensor<3>, Tensor<2>) {
+        let device = Device::flex();
+        let states = TensorData::new(vec![1.0_f32, 2.0, 3.0, 4.0], [1, 2, 2]);
+        let means = TensorData::new(vec![10.0_f32, 20.0], [1, 2]);
+        (Tensor::from_data(states, &device), Tensor::from_data(means, &device))
+    }
+
+    #[track_caller]
+    fn check(pooler: &Pooler, pooling: Pooling, want: &[f32]) {
+        let (states, means) = parts();
+        let pooled = pooler.pool(pooling, Some(states), Some(means)).into_data();
+        assert_eq!(pooled.try_to_vec::<f32>().expect("f32"), want);
+    }
+
+    #[test]
+    fn poolings_use_their_parts() {
+        check(&Pooler::plain(), Pooling::Queries, &[2.0, 3.0]);
+        check(&Pooler::plain(), Pooling::Mean, &[10.0, 20.0]);
+        check(&Pooler::plain(), Pooling::QueriesAndMean, &[12.0, 23.0]);
+    }
+
+    #[test]
+    fn projections_apply_to_their_part() {
+        let tensor = |shape: &[usize], values: &[f32]| HostTensor {
+            shape: shape.to_vec(),
+            values: values.to_vec(),
+        };
+        let projections = |name: &str, weight: [f32; 2]| {
+            [
+                (format!("project.{name}.weight"), tensor(&[1, 2], &weight)),
+                (format!("project.{name}.bias"), tensor(&[1], &[0.5])),
+            ]
+        };
+        let mut both: HostTensors =
+            projections("queries", [1.0, 1.0]).into_iter().chain(projections("mean", [1.0, -1.0])).collect();
+        let device = Device::flex();
+        let refused = Pooler::take(&mut both.clone(), Pooling::Mean, 2, &device).expect_err("stray");
+        assert!(refused.contains("`mean` does not use"), "{refused}");
+        let pooler = Pooler::take(&mut both, Pooling::QueriesAndMean, 2, &device).expect("valid");
+        check(&pooler, Pooling::QueriesAndMean, &[5.5 - 9.5]);
+        assert_eq!(pooler.dimension(2), 1);
+
+        let mut one: HostTensors = projections("queries", [1.0, 1.0]).into_iter().collect();
+        let refused = Pooler::take(&mut one, Pooling::QueriesAndMean, 2, &device).expect_err("uneven");
+        assert!(refused.contains("must agree"), "{refused}");
+    }
+
+    #[test]
+    fn unit_refuses_what_has_no_direction() {
+        assert_eq!(unit(vec![3.0, 4.0]).expect("finite"), [0.6, 0.8]);
+        for values in [vec![0.0, 0.0], vec![f32::NAN, 1.0], vec![f32::INFINITY, 1.0]] {
+            assert!(matches!(unit(values), Err(EncoderError::Internal { .. })));
+        }
+    }
+}

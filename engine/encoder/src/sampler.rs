@@ -1,0 +1,97 @@
+//! Choosing the next token.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Chooses tokens greedily or by chance. One belongs to each thought, so that a thought
+/// does not depend on what is decoded beside it.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    temperature: f32,
+    rng: ChaCha8Rng,
+}
+
+impl Sampler {
+    /// Samples at `temperature` from `seed`; 0 and below is greedy.
+    pub(crate) fn new(temperature: f32, seed: u64) -> Self {
+        Self { temperature, rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// Chooses a token by its logits; `None` when they have no finite maximum.
+    pub(crate) fn pick(&mut self, logits: &[f32]) -> Option<u32> {
+        let (best, max) = argmax(logits)?;
+        // A NaN temperature fails the comparison and is greedy.
+        if !(self.temperature > 0.0) {
+            return Some(best);
+        }
+        let weight = |logit: f32| f64::from((logit - max) / self.temperature).exp();
+        let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+        let mut rest = self.rng.random::<f64>() * total;
+        for (id, &logit) in logits.iter().enumerate() {
+            rest -= weight(logit);
+            if rest < 0.0 {
+                return Some(id as u32);
+            }
+        }
+        // Rounding can leave a little over at the end.
+        Some(best)
+    }
+}
+
+/// The first of the largest logits, and its value.
+fn argmax(logits: &[f32]) -> Option<(u32, f32)> {
+    let mut best = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit.is_nan() {
+            return None;
+        }
+        if best.is_none_or(|(_, max)| logit > max) {
+            best = Some((id as u32, logit));
+        }
+    }
+    best.filter(|(_, max)| max.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greedy_takes_the_first_maximum() {
+        assert_eq!(Sampler::new(0.0, 0).pick(&[1.0, 3.0, 3.0, 2.0]), Some(1));
+    }
+
+    #[test]
+    fn impossible_logits_are_not_sampled() {
+        for logits in [&[][..], &[1.0, f32::NAN], &[f32::INFINITY], &[f32::NEG_INFINITY]] {
+            assert_eq!(Sampler::new(0.0, 0).pick(logits), None);
+            assert_eq!(Sampler::new(1.0, 0).pick(logits), None);
+        }
+    }
+
+    #[test]
+    fn frequencies_follow_the_temperature() {
+        // Weights 1 : 2 : 0 at temperature 1, and 1 : 4 : 0 at temperature 0.5.
+        let logits = [0.0, 2.0_f32.ln(), -1e30];
+        for (temperature, want) in [(1.0, 2.0 / 3.0), (0.5, 4.0 / 5.0)] {
+            let mut sampler = Sampler::new(temperature, 5);
+            let mut counts = [0_u32; 3];
+            for _ in 0..4000 {
+                counts[sampler.pick(&logits).expect("finite") as usize] += 1;
+            }
+            let share = f64::from(counts[1]) / 4000.0;
+            assert!((share - want).abs() < 0.03, "{share} at {temperature}");
+            assert_eq!(counts[2], 0);
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let draw = |seed| {
+            let mut sampler = Sampler::new(1.0, seed);
+            (0..32).map(|_| sampler.pick(&[0.0; 50]).expect("finite")).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

@@ -1,0 +1,173 @@
+//! The command line: one file a subcommand. The comments on its types are its manual.
+
+pub mod collection;
+pub mod completions;
+pub mod config;
+pub mod count;
+pub mod delete;
+pub mod demo;
+pub mod doctor;
+pub mod embed;
+pub mod get;
+pub mod ingest;
+pub mod model;
+pub mod search;
+pub mod serve;
+
+mod filter;
+mod policy;
+mod session;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use policy::PolicyArgs;
+pub use session::{ServerArg, Session, start_log};
+
+/// How a command ended, if not by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was asked to.
+    Done,
+    /// It has said what it could not do.
+    Failed,
+}
+
+/// A retrieval engine that thinks only when it needs to.
+///
+/// An encoder turns documents and queries into embeddings; a gate decides for every input
+/// whether a chain of thought is worth its tokens. `twn demo` shows it all in one go.
+///
+/// Settings come from defaults, then a TOML file (`--config`, or ./twn.toml, or
+/// twn/twn.toml in the user's configuration folder), then environment variables
+/// `TWN__SECTION__KEY`, then flags. `twn config print` shows each with its origin.
+/// `TWN_HOME` names the folder of models (by default ~/.cache/twn).
+#[derive(Debug, Parser)]
+#[command(name = "twn", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 the command line can't be understood.")]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Globals {
+    /// Print results as JSON, one value a line, and nothing else on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Read settings from this TOML file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a server
+    Serve(serve::ServeArgs),
+    /// Send documents to a server: JSONL, CSV, plain text, folders
+    Ingest(ingest::IngestArgs),
+    /// Find the documents nearest to a query
+    Search(search::SearchArgs),
+    /// Print the embeddings of texts
+    Embed(embed::EmbedArgs),
+    /// Read documents by id
+    Get(get::GetArgs),
+    /// Count documents
+    Count(count::CountArgs),
+    /// Delete documents by id
+    Delete(delete::DeleteArgs),
+    /// List, create, show, seal and delete collections
+    #[command(subcommand)]
+    Collection(collection::CollectionCommand),
+    /// Pull and look at models
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Pull the model, start a server, ingest, search, and show how each answer was made
+    Demo(demo::DemoArgs),
+    /// Check machine, model, data and server, and say what to do
+    Doctor(doctor::DoctorArgs),
+    /// Print or check the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a shell's completion script
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[track_caller]
+    fn check(line: &str) -> Command {
+        let words = std::iter::once("twn").chain(line.split_whitespace());
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
+    #[test]
+    fn every_command_parses() {
+        for line in [
+            "serve",
+            "serve --listen 127.0.0.1:0 --data /d --model m --adapters /a --device cpu --pull",
+            "ingest a.jsonl b.csv notes - --collection c --id-field _id --text-field body",
+            "ingest - --collection c --format csv --numbers --mode never --no-create --no-resume",
+            "search pump --collection c --mode auto --threshold 0.5 --budget 48 --limit 3",
+            "search pump --collection c --filter a=b --filter n>=3 --exact --ef 99 --show-thought",
+            "embed one two --kind document --mode always --json",
+            "get a b --collection c --vector",
+            "count --collection c --filter a=b",
+            "delete a b --collection c",
+            "collection list",
+            "collection create c --dimension 8 --m 8 --ef-construction 50 --ef-search 20",
+            "collection show c",
+            "collection seal c",
+            "collection delete c --yes",
+            "model pull",
+            "model pull --from /f",
+            "model list",
+            "model show smollm2-135m-instruct",
+            "model inspect /f",
+            "demo --documents 10 --folder /f --data /d --model /m --json",
+            "doctor --json --data /d",
+            "config print --config /f",
+            "config check /f",
+            "completions bash",
+        ] {
+            check(line);
+        }
+    }
+
+    #[test]
+    fn unusable_command_lines_are_refused() {
+        for line in [
+            "",
+            "swim",
+            "serve --listen here",
+            "ingest --collection c",
+            "ingest a.jsonl",
+            "search q",
+            "search q --collection c --mode sometimes",
+            "search q --collection c --threshold 1.5",
+            "search q --collection c --filter =",
+            "search q --collection c --exact --ef 5",
+            "embed",
+            "completions basic",
+        ] {
+            let words = std::iter::once("twn").chain(line.split_whitespace());
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

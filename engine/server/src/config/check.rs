@@ -1,0 +1,101 @@
+//! What a configuration of the right shape can still have wrong.
+
+use tonic::transport::Uri;
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+
+/// A message has room at least for the largest text and its surroundings.
+const MESSAGE_ROOM_BYTES: usize = 4_096;
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+const SEARCH_THREADS_MAX: usize = 1_024;
+const DRAIN_S_MAX: u64 = 86_400;
+
+/// Lists every value that is out of its range, with its key.
+pub fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut demand = |holds: bool, problem: String| {
+        if !holds {
+            problems.push(problem);
+        }
+    };
+
+    let bytes = config.server.max_message_bytes;
+    demand(
+        (MESSAGE_ROOM_BYTES..=MESSAGE_BYTES_MAX).contains(&bytes),
+        format!(
+            "`server.max_message_bytes` is {bytes}, outside {MESSAGE_ROOM_BYTES} to \
+             {MESSAGE_BYTES_MAX}"
+        ),
+    );
+    let drain = config.server.drain_s;
+    demand(drain <= DRAIN_S_MAX, format!("`server.drain_s` is {drain}, at most {DRAIN_S_MAX}"));
+    let threads = config.search.threads;
+    demand(
+        (1..=SEARCH_THREADS_MAX).contains(&threads),
+        format!("`search.threads` is {threads}, outside 1 to {SEARCH_THREADS_MAX}"),
+    );
+    let context = config.model.context_tokens;
+    demand(context > 0, "`model.context_tokens` is 0, it must be at least 1".to_owned());
+    demand(!config.model.name.is_empty(), "`model.name` is empty".to_owned());
+    demand(!config.data.path.as_os_str().is_empty(), "`data.path` is empty".to_owned());
+    let (search, ingest) = (config.batch.search_tokens, config.batch.ingest_tokens);
+    demand(search > 0 && ingest > 0, "a batch of 0 tokens in `batch` would stand still".to_owned());
+
+    if let Some(threshold) = config.reasoning.threshold {
+        let problem = format!("`reasoning.threshold` is {threshold}, outside 0 to 1");
+        demand((0.0..=1.0).contains(&threshold), problem);
+    }
+    if let Some(budget) = config.reasoning.token_budget {
+        let most = config.limits.max_token_budget;
+        let problem = format!("`reasoning.token_budget` is {budget}, outside 1 to {most}");
+        demand((1..=most).contains(&budget), problem);
+    }
+    if let Err(problem) = config.limits.validate() {
+        demand(false, format!("`limits`: {problem}"));
+    }
+    let server = &config.client.server;
+    demand(
+        server.parse::<Uri>().is_ok_and(|uri| uri.host().is_some()),
+        format!("`client.server` is `{server}`, not an address such as http://127.0.0.1:50871"),
+    );
+    if let Err(error) = EnvFilter::try_new(&config.log.filter) {
+        demand(false, format!("`log.filter` is `{}`: {error}", config.log.filter));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Config), key: &str) {
+        let mut config = Config::default();
+        change(&mut config);
+        let problems = problems(&config);
+        assert!(problems.len() == 1 && problems[0].contains(key), "{key}: {problems:?}");
+    }
+
+    #[test]
+    fn defaults_are_in_range() {
+        assert_eq!(problems(&Config::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        check(|config| config.server.max_message_bytes = 1, "server.max_message_bytes");
+        check(|config| config.server.drain_s = u64::MAX, "server.drain_s");
+        check(|config| config.search.threads = 0, "search.threads");
+        check(|config| config.model.context_tokens = 0, "model.context_tokens");
+        check(|config| config.model.name.clear(), "model.name");
+        check(|config| config.data.path = "".into(), "data.path");
+        check(|config| config.batch.ingest_tokens = 0, "batch");
+        check(|config| config.reasoning.threshold = Some(1.5), "reasoning.threshold");
+        check(|config| config.reasoning.threshold = Some(f32::NAN), "reasoning.threshold");
+        check(|config| config.reasoning.token_budget = Some(513), "reasoning.token_budget");
+        check(|config| config.limits.max_ids = 0, "max_ids");
+        check(|config| config.client.server = "not an address".into(), "client.server");
+        check(|config| config.log.filter = "twn=loud".into(), "log.filter");
+    }
+}

@@ -1,0 +1,137 @@
+//! Provenance and times, as every answer carries them.
+
+use std::time::Duration;
+
+use twn_protos::v1 as pb;
+use twn_service::{Route, RouteReason, StopReason, Timings, Usage};
+
+/// Writes how an embedding was made, with its thought if that was asked for.
+pub(crate) fn usage(usage: Usage, thought: Option<String>) -> pb::Usage {
+    let stop_reason = usage.stop_reason.map_or(pb::StopReason::Unspecified, stop_reason);
+    pb::Usage {
+        route: route(usage.route).into(),
+        route_reason: route_reason(usage.route_reason).into(),
+        gate_score: usage.gate_score,
+        gate_threshold: usage.gate_threshold,
+        prompt_tokens: usage.prompt_tokens,
+        vision_tokens: usage.vision_tokens,
+        reasoning_tokens: usage.reasoning_tokens,
+        query_tokens: usage.query_tokens,
+        stop_reason: stop_reason.into(),
+        truncated: usage.truncated,
+        encoder_fingerprint: usage.encoder_fingerprint,
+        // The engine keeps no result cache yet.
+        cached: false,
+        cached_prompt_tokens: usage.cached_prompt_tokens,
+        thought,
+    }
+}
+
+/// Writes times; a stage that took none is absent, the total never is.
+pub(crate) fn timings(timings: &Timings) -> pb::Timings {
+    let encode = &timings.encode;
+    pb::Timings {
+        total: Some(duration(timings.total)),
+        queue: stage(encode.queue),
+        prepare: stage(encode.prepare),
+        prefill: stage(encode.prefill),
+        reasoning: stage(encode.reasoning),
+        reembed: stage(encode.reembed),
+        search: stage(timings.search),
+        write: stage(timings.write),
+    }
+}
+
+/// Adds one item's times to those of its stream; the total is the stream's own.
+pub(crate) fn add_stages(sum: &mut Timings, item: &Timings) {
+    sum.encode.queue += item.encode.queue;
+    sum.encode.prepare += item.encode.prepare;
+    sum.encode.prefill += item.encode.prefill;
+    sum.encode.reasoning += item.encode.reasoning;
+    sum.encode.reembed += item.encode.reembed;
+    sum.search += item.search;
+    sum.write += item.write;
+}
+
+/// Writes a duration; one beyond the protocol's 10,000 years shows as the longest.
+pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
+    let longest = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
+    prost_types::Duration::try_from(duration).unwrap_or(longest)
+}
+
+fn stage(time: Duration) -> Option<prost_types::Duration> {
+    (!time.is_zero()).then(|| duration(time))
+}
+
+fn route(route: Route) -> pb::Route {
+    match route {
+        Route::None => pb::Route::None,
+        Route::Direct => pb::Route::Direct,
+        Route::Reasoned => pb::Route::Reasoned,
+    }
+}
+
+fn route_reason(reason: RouteReason) -> pb::RouteReason {
+    match reason {
+        RouteReason::GateAboveThreshold => pb::RouteReason::GateAboveThreshold,
+        RouteReason::GateBelowThreshold => pb::RouteReason::GateBelowThreshold,
+        RouteReason::PolicyNever => pb::RouteReason::PolicyNever,
+        RouteReason::PolicyAlways => pb::RouteReason::PolicyAlways,
+        RouteReason::VectorSupplied => pb::RouteReason::VectorSupplied,
+        RouteReason::Unchanged => pb::RouteReason::Unchanged,
+        RouteReason::NoRoom => pb::RouteReason::NoRoom,
+    }
+}
+
+fn stop_reason(reason: StopReason) -> pb::StopReason {
+    match reason {
+        StopReason::Closed => pb::StopReason::Closed,
+        StopReason::EndOfTurn => pb::StopReason::EndOfTurn,
+        StopReason::Budget => pb::StopReason::Budget,
+        StopReason::Deadline => pb::StopReason::Deadline,
+        StopReason::ContextFull => pb::StopReason::ContextFull,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_keeps_every_figure() {
+        let domain = Usage {
+            route: Route::Reasoned,
+            route_reason: RouteReason::GateAboveThreshold,
+            gate_score: Some(0.75),
+            gate_threshold: Some(0.5),
+            prompt_tokens: 11,
+            cached_prompt_tokens: 5,
+            vision_tokens: 2,
+            reasoning_tokens: 7,
+            query_tokens: 8,
+            stop_reason: Some(StopReason::Budget),
+            truncated: true,
+            encoder_fingerprint: "f".into(),
+        };
+        let message = usage(domain, Some("hm".into()));
+        assert_eq!(message.route(), pb::Route::Reasoned);
+        assert_eq!(message.route_reason(), pb::RouteReason::GateAboveThreshold);
+        assert_eq!(message.stop_reason(), pb::StopReason::Budget);
+        assert_eq!((message.gate_score, message.gate_threshold), (Some(0.75), Some(0.5)));
+        assert_eq!((message.prompt_tokens, message.cached_prompt_tokens), (11, 5));
+        assert_eq!((message.vision_tokens, message.reasoning_tokens), (2, 7));
+        assert_eq!((message.query_tokens, message.truncated), (8, true));
+        assert_eq!((message.encoder_fingerprint.as_str(), message.cached), ("f", false));
+        assert_eq!(message.thought.as_deref(), Some("hm"));
+    }
+
+    #[test]
+    fn stages_that_did_not_run_are_absent() {
+        let mut times = Timings { total: Duration::from_millis(3), ..Timings::default() };
+        times.encode.prefill = Duration::from_millis(2);
+        let message = timings(&times);
+        assert_eq!(message.total, Some(prost_types::Duration { seconds: 0, nanos: 3_000_000 }));
+        assert!(message.prefill.is_some());
+        assert!(message.reasoning.is_none() && message.search.is_none());
+    }
+}

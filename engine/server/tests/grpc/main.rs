@@ -1,0 +1,13 @@
+//! Black-box tests of the gRPC server: everything goes through a socket, and the
+//! encoder is a real one, only tiny.
+
+mod collections;
+mod documents;
+mod ingest;
+mod killed;
+mod random_bytes;
+mod reasoning;
+mod startup;
+mod stopped;
+mod support;
+mod wrong_input;

@@ -1,0 +1,151 @@
+"""Content turned into vectors, and what is refused."""
+
+import time
+
+import grpc
+from twn.v1 import content_pb2, embed_pb2, reasoning_pb2, search_pb2
+
+from client import TIMEOUT_S, ClientTest, details_of, policy, text
+from filters import all_of
+
+PIXEL_PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
+
+
+class EmbedTest(ClientTest):
+    def test_inputs_are_embedded_in_order(self):
+        dimension = self.server.describe().encoder.dimension
+        texts = ["one", "two", "one"]
+        request = embed_pb2.EmbedRequest(
+            inputs=[text(value) for value in texts], reasoning=policy("NEVER")
+        )
+        embeddings = self.server.embed.Embed(request, timeout=TIMEOUT_S).embeddings
+        self.assertEqual([len(one.values) for one in embeddings], [dimension] * 3)
+        for one in embeddings:
+            self.assert_unit(one.values)
+        first, other, same = (one.values for one in embeddings)
+        for left, right in zip(first, same):
+            self.assertAlmostEqual(left, right, places=4)
+        self.assertTrue(any(abs(left - right) > 1e-3 for left, right in zip(first, other)))
+
+    def test_a_stream_goes_on_after_a_bad_input(self):
+        inputs = {1: "fine", 2: " ", 3: "fine too"}
+        requests = (
+            embed_pb2.EmbedStreamRequest(tag=tag, input=text(value), reasoning=policy("NEVER"))
+            for tag, value in inputs.items()
+        )
+        answers = {
+            answer.tag: answer
+            for answer in self.server.embed.EmbedStream(requests, timeout=TIMEOUT_S)
+        }
+        self.assertEqual(sorted(answers), [1, 2, 3])
+        self.assertEqual(answers[2].error.code, grpc.StatusCode.INVALID_ARGUMENT.value[0])
+        self.assert_unit(answers[3].embedding.values)
+
+    def test_an_image_is_refused_by_name(self):
+        image = content_pb2.Part(image=content_pb2.Image(data=PIXEL_PNG))
+        content = content_pb2.Content(parts=[content_pb2.Part(text="a"), image])
+        request = embed_pb2.EmbedRequest(inputs=[content])
+        code = grpc.StatusCode.UNIMPLEMENTED
+        found = self.refused(code, "UNSUPPORTED", self.server.embed.Embed, request)
+        self.assertIn("part 1 is an image (PNG)", found["message"])
+
+
+class FailureTest(ClientTest):
+    def test_wrong_fields_are_named(self):
+        name = self.collection("py-wrong", documents=1)
+        limits = self.server.describe().limits
+        search, embed = self.server.search.Search, self.server.embed.Embed
+        asking = {"collection": name, "content": text("q")}
+        cases = [
+            (
+                search,
+                search_pb2.SearchRequest(limit=limits.max_search_limit + 1, **asking),
+                "limit",
+            ),
+            (
+                search,
+                search_pb2.SearchRequest(ef_search=limits.max_ef_search + 1, **asking),
+                "ef_search",
+            ),
+            (
+                search,
+                search_pb2.SearchRequest(
+                    reasoning=reasoning_pb2.ReasoningPolicy(threshold=1.5), **asking
+                ),
+                "reasoning.threshold",
+            ),
+            (
+                search,
+                search_pb2.SearchRequest(
+                    reasoning=reasoning_pb2.ReasoningPolicy(token_budget=0), **asking
+                ),
+                "reasoning.token_budget",
+            ),
+            (
+                search,
+                search_pb2.SearchRequest(
+                    reasoning=reasoning_pb2.ReasoningPolicy(mode=77), **asking
+                ),
+                "reasoning.mode",
+            ),
+            (search, search_pb2.SearchRequest(filter=all_of(), **asking), "filter"),
+            (embed, embed_pb2.EmbedRequest(inputs=[text("a"), text("")]), "inputs[1]"),
+        ]
+        for method, request, field in cases:
+            with self.subTest(field=field):
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                found = self.refused(code, "INVALID_FIELD", method, request)
+                violation = found["BadRequest"].field_violations[0]
+                self.assertTrue(violation.field.startswith(field), violation)
+                self.assertTrue(violation.description)
+
+    def test_a_short_deadline_ends_a_long_thought(self):
+        budget = self.server.describe().limits.max_token_budget
+        request = embed_pb2.EmbedRequest(
+            inputs=[text(f"long thought {number}") for number in range(32)],
+            reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=3),
+        )
+        started = time.monotonic()
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.server.embed.Embed(request, timeout=0.02)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertTrue(self.server.describe().version)
+
+    def test_a_cancelled_call_ends_and_leaves_the_server_well(self):
+        budget = self.server.describe().limits.max_token_budget
+        request = embed_pb2.EmbedRequest(
+            inputs=[text(f"unwanted {number}") for number in range(32)],
+            reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=5),
+        )
+        call = self.server.embed.Embed.future(request, timeout=TIMEOUT_S)
+        call.cancel()
+        self.assertTrue(call.cancelled())
+        self.assertEqual(call.code(), grpc.StatusCode.CANCELLED)
+        plain = embed_pb2.EmbedRequest(inputs=[text("wanted")], reasoning=policy("NEVER"))
+        self.assertEqual(len(self.server.embed.Embed(plain, timeout=TIMEOUT_S).embeddings), 1)
+
+    def test_an_overloaded_server_says_when_to_come_again(self):
+        request = embed_pb2.EmbedRequest(
+            inputs=[text("busy")],
+            reasoning=policy("ALWAYS", token_budget=64, temperature=2.0, seed=1),
+        )
+        refusals, served = [], 0
+        for _ in range(20):
+            calls = [
+                self.overloaded.embed.Embed.future(request, timeout=TIMEOUT_S) for _ in range(32)
+            ]
+            for call in calls:
+                if call.code() == grpc.StatusCode.OK:
+                    served += 1
+                else:
+                    refusals.append(call)
+            if refusals and served:
+                break
+        self.assertTrue(served, "nothing was served")
+        self.assertTrue(refusals, "nothing was refused")
+        for call in refusals:
+            self.assertEqual(call.code(), grpc.StatusCode.RESOURCE_EXHAUSTED, call.details())
+            found = details_of(call)
+            self.assertEqual(found["ErrorInfo"].reason, "OVERLOADED")
+            self.assertGreater(found["RetryInfo"].retry_delay.ToMilliseconds(), 0)

@@ -1,0 +1,315 @@
+//! Answering a filter for a whole segment at once, from its mapped file.
+//!
+//! Sections, all little-endian:
+//! 0. fields, sorted by name: 6 pairs of u64 each, a start and a length: the
+//!    name; the bitmaps `exists`, `true`, `false`; the field's terms; its numbers
+//! 1. terms, sorted by text within a field: 2 pairs of u64: text, bitmap
+//! 2. names and texts, end to end
+//! 3. bitmaps in roaring's portable format; an empty one takes no bytes
+//! 4. numbers as f64, ascending within a field
+//! 5. the row of each number, u32
+//!
+//! Nothing is copied to the heap but the bitmaps that a filter asks for.
+
+use super::{Bounds, FieldValue, Filter};
+use crate::{
+    error::IndexError,
+    manifest::FileEntry,
+    segment::sections::{SectionKind, Sections},
+};
+use arrow::buffer::{Buffer, ScalarBuffer};
+use roaring::RoaringBitmap;
+use std::{
+    cmp::Ordering,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+const FIELD_WORDS: usize = 12;
+const TERM_WORDS: usize = 4;
+
+/// The filter file of one segment.
+#[derive(Debug)]
+pub(crate) struct FilterIndex {
+    path: PathBuf,
+    rows: u32,
+    fields: ScalarBuffer<u64>,
+    terms: ScalarBuffer<u64>,
+    names: Buffer,
+    bitmaps: Buffer,
+    numbers: ScalarBuffer<f64>,
+    number_rows: ScalarBuffer<u32>,
+}
+
+/// A pair of the file: where something starts, and how long it is.
+type Span<'a> = &'a [u64];
+
+impl FilterIndex {
+    /// Maps a filter file and checks its checksum.
+    pub(crate) fn open(path: &Path, entry: &FileEntry, rows: u32) -> Result<Self, IndexError> {
+        let sections = Sections::open(path, SectionKind::Filters, entry)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            rows,
+            fields: sections.scalars(0)?,
+            terms: sections.scalars(1)?,
+            names: sections.bytes(2)?,
+            bitmaps: sections.bytes(3)?,
+            numbers: sections.scalars(4)?,
+            number_rows: sections.scalars(5)?,
+        })
+    }
+
+    /// Returns the rows that match, dead ones included.
+    pub(crate) fn evaluate(&self, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
+        match filter {
+            Filter::And(parts) => {
+                let mut rows = self.all_rows();
+                for part in parts {
+                    if rows.is_empty() {
+                        break;
+                    }
+                    rows &= self.evaluate(part)?;
+                }
+                Ok(rows)
+            }
+            Filter::Or(parts) => {
+                let mut rows = RoaringBitmap::new();
+                for part in parts {
+                    rows |= self.evaluate(part)?;
+                }
+                Ok(rows)
+            }
+            Filter::Not(part) => Ok(self.all_rows() - self.evaluate(part)?),
+            Filter::Match { field, value } => self.equal(field, std::slice::from_ref(value)),
+            Filter::In { field, values } => self.equal(field, values),
+            Filter::Range { field, gt, gte, lt, lte } => {
+                self.range(field, Bounds { gt: *gt, gte: *gte, lt: *lt, lte: *lte })
+            }
+            Filter::Exists { field } => match self.find_field(field)? {
+                None => Ok(RoaringBitmap::new()),
+                Some(record) => self.bitmap(&record[2..4]),
+            },
+        }
+    }
+
+    fn all_rows(&self) -> RoaringBitmap {
+        let mut rows = RoaringBitmap::new();
+        rows.insert_range(0..self.rows);
+        rows
+    }
+
+    fn equal(&self, field: &str, values: &[FieldValue]) -> Result<RoaringBitmap, IndexError> {
+        let mut rows = RoaringBitmap::new();
+        let Some(record) = self.find_field(field)? else { return Ok(rows) };
+        for value in values {
+            match value {
+                FieldValue::Bool(true) => rows |= self.bitmap(&record[4..6])?,
+                FieldValue::Bool(false) => rows |= self.bitmap(&record[6..8])?,
+                FieldValue::Text(text) => rows |= self.rows_of_term(&record[8..10], text)?,
+                FieldValue::Number(number) => {
+                    let wanted = Some(*number);
+                    let bounds = Bounds { gt: None, gte: wanted, lt: None, lte: wanted };
+                    rows |= self.rows_within(&record[10..12], bounds)?;
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn range(&self, field: &str, bounds: Bounds) -> Result<RoaringBitmap, IndexError> {
+        match self.find_field(field)? {
+            None => Ok(RoaringBitmap::new()),
+            Some(record) => self.rows_within(&record[10..12], bounds),
+        }
+    }
+
+    fn rows_within(&self, span: Span<'_>, bounds: Bounds) -> Result<RoaringBitmap, IndexError> {
+        let place = self.place(span, self.numbers.len().min(self.number_rows.len()))?;
+        let (numbers, rows) = (&self.numbers[place.clone()], &self.number_rows[place]);
+        let first = numbers.partition_point(|&number| !bounds.admits_from_below(number));
+        let count = numbers[first..].partition_point(|&number| bounds.admits_from_above(number));
+        let mut found = rows[first..first + count].to_vec();
+        found.sort_unstable();
+        found.dedup();
+        RoaringBitmap::from_sorted_iter(found).map_err(|error| self.corrupt(error.to_string()))
+    }
+
+    fn rows_of_term(&self, terms: Span<'_>, text: &str) -> Result<RoaringBitmap, IndexError> {
+        let count = self.terms.len() / TERM_WORDS;
+        match self.search(&self.terms, TERM_WORDS, self.place(terms, count)?, text)? {
+            None => Ok(RoaringBitmap::new()),
+            Some(record) => self.bitmap(&record[2..4]),
+        }
+    }
+
+    fn find_field(&self, field: &str) -> Result<Option<&[u64]>, IndexError> {
+        let count = self.fields.len() / FIELD_WORDS;
+        self.search(&self.fields, FIELD_WORDS, 0..count, field)
+    }
+
+    /// Finds the record whose first pair names `wanted`, by halving.
+    fn search<'a>(
+        &self,
+        table: &'a [u64],
+        words: usize,
+        mut among: Range<usize>,
+        wanted: &str,
+    ) -> Result<Option<&'a [u64]>, IndexError> {
+        while !among.is_empty() {
+            let middle = among.start + among.len() / 2;
+            let record = &table[middle * words..(middle + 1) * words];
+            let name = &self.names[self.place(&record[..2], self.names.len())?];
+            match name.cmp(wanted.as_bytes()) {
+                Ordering::Equal => return Ok(Some(record)),
+                Ordering::Less => among.start = middle + 1,
+                Ordering::Greater => among.end = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    fn bitmap(&self, span: Span<'_>) -> Result<RoaringBitmap, IndexError> {
+        let bytes = &self.bitmaps[self.place(span, self.bitmaps.len())?];
+        if bytes.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let rows = RoaringBitmap::deserialize_from(bytes)
+            .map_err(|error| self.corrupt(error.to_string()))?;
+        match rows.max() {
+            Some(last) if last >= self.rows => {
+                Err(self.corrupt(format!("row {last} of {} in a bitmap", self.rows)))
+            }
+            _ => Ok(rows),
+        }
+    }
+
+    /// Turns a pair into a range, if it lies within `length`.
+    fn place(&self, span: Span<'_>, length: usize) -> Result<Range<usize>, IndexError> {
+        let start = usize::try_from(span[0]).ok();
+        let count = usize::try_from(span[1]).ok();
+        let end = start.zip(count).and_then(|(start, count)| start.checked_add(count));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= length => Ok(start..end),
+            _ => Err(self.corrupt(format!("{span:?} lies outside its section of {length}"))),
+        }
+    }
+
+    fn corrupt(&self, problem: String) -> IndexError {
+        IndexError::corrupt(&self.path, problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{FilterWriter, matches};
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    const FIELDS: [&str; 8] = ["a", "b", "c", "c.a", "c.b", "c.c.a", "d", "c."];
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3_i64..4).prop_map(Value::from),
+            prop::sample::select(vec![-0.0, 0.5, 2.0, 1e300]).prop_map(Value::from),
+            prop::sample::select(vec!["", "x", "y", "naïve"]).prop_map(Value::from),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        scalar().prop_recursive(3, 12, 4, |inner| {
+            let key = prop::sample::select(vec!["a", "b", "c", "", "a.b"]);
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key.prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn payload() -> impl Strategy<Value = Map<String, Value>> {
+        let key = prop::sample::select(vec!["a", "b", "c", "d", "a.b"]);
+        prop::collection::btree_map(key.prop_map(str::to_owned), value(), 0..5)
+            .prop_map(|fields| fields.into_iter().collect())
+    }
+
+    fn field_value() -> impl Strategy<Value = FieldValue> {
+        prop_oneof![
+            any::<bool>().prop_map(FieldValue::Bool),
+            prop::sample::select(vec![-1.0, 0.0, -0.0, 0.5, 2.0]).prop_map(FieldValue::Number),
+            prop::sample::select(vec!["", "x", "naïve", "z"])
+                .prop_map(|text| FieldValue::Text(text.to_owned())),
+        ]
+    }
+
+    fn filter() -> impl Strategy<Value = Filter> {
+        let field = || prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned);
+        let bound = || prop::option::of(prop::sample::select(vec![-2.0, -0.0, 0.0, 0.5, 2.0]));
+        let leaf = prop_oneof![
+            (field(), field_value()).prop_map(|(field, value)| Filter::Match { field, value }),
+            (field(), prop::collection::vec(field_value(), 1..3))
+                .prop_map(|(field, values)| Filter::In { field, values }),
+            (field(), bound(), bound(), bound(), bound())
+                .prop_map(|(field, gt, gte, lt, lte)| Filter::Range { field, gt, gte, lt, lte }),
+            field().prop_map(|field| Filter::Exists { field }),
+        ];
+        leaf.prop_recursive(3, 16, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::And),
+                prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::Or),
+                inner.prop_map(|inner| Filter::Not(Box::new(inner))),
+            ]
+        })
+    }
+
+    fn written(folder: &Path, payloads: &[Map<String, Value>]) -> FilterIndex {
+        let path = folder.join("filters.bin");
+        let mut writer = FilterWriter::default();
+        for (row, payload) in payloads.iter().enumerate() {
+            writer.add(row as u32, payload);
+        }
+        let entry = writer.write(&path).unwrap();
+        FilterIndex::open(&path, &entry, payloads.len() as u32).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+        #[test]
+        fn the_file_answers_as_the_payloads_do(
+            payloads in prop::collection::vec(payload(), 0..24),
+            filters in prop::collection::vec(filter(), 24),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let index = written(folder.path(), &payloads);
+            for filter in &filters {
+                let expected: RoaringBitmap = (0_u32..)
+                    .zip(&payloads)
+                    .filter(|(_, payload)| matches(filter, payload))
+                    .map(|(row, _)| row)
+                    .collect();
+                prop_assert_eq!(index.evaluate(filter).unwrap(), expected, "{:?}", filter);
+            }
+        }
+    }
+
+    #[test]
+    fn any_changed_byte_is_found_when_the_file_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let payload = json!({"a": ["x", 1, true], "c": {"a": 0.5}});
+        let index = written(folder.path(), &[payload.as_object().unwrap().clone()]);
+        let path = index.path.clone();
+        let bytes = fs_err::read(&path).unwrap();
+        let entry = FileEntry { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) };
+        for position in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[position] ^= 0x10;
+            let copy = folder.path().join("changed.bin");
+            fs_err::write(&copy, &changed).unwrap();
+            let error = FilterIndex::open(&copy, &entry, 1).unwrap_err();
+            assert!(matches!(error, IndexError::Corrupt { .. }), "byte {position}: {error}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The manifest: which sealed files make up a collection, and from where on
+//! the log adds to them.
+//!
+//! A manifest describes one moment: everything up to `last_sequence` is in its
+//! segments and tombstones, everything after it in the log files from
+//! `wal_start` on. Each seal writes a new one; `CURRENT` names the one that
+//! counts (see `store`).
+
+mod store;
+
+pub(crate) use store::{exists, load, remove_others, store};
+
+use crate::config::CollectionConfig;
+use serde::{Deserialize, Serialize};
+
+/// The state of a collection at the moment of a seal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Counts manifests; part of the file's name.
+    pub(crate) number: u64,
+    pub(crate) config: CollectionConfig,
+    /// The last operation that the segments and tombstones include.
+    pub(crate) last_sequence: u64,
+    /// The log file with the operations after that.
+    pub(crate) wal_start: u64,
+    /// The id the next segment gets; ids are never used twice.
+    pub(crate) next_segment: u64,
+    pub(crate) segments: Vec<SegmentEntry>,
+}
+
+/// One segment, with what its files have to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SegmentEntry {
+    pub(crate) id: u64,
+    pub(crate) rows: u32,
+    pub(crate) vectors: ArrowEntry,
+    pub(crate) payload: ArrowEntry,
+    pub(crate) ids: FileEntry,
+    pub(crate) filters: FileEntry,
+    /// Absent where the segment is small enough, or its vectors strange enough,
+    /// that scanning it is the better search.
+    pub(crate) graph: Option<FileEntry>,
+    pub(crate) tombstones: Option<TombstoneEntry>,
+}
+
+impl SegmentEntry {
+    /// Returns the bytes of all the segment's files.
+    pub(crate) fn bytes(&self) -> u64 {
+        let graph = self.graph.as_ref().map_or(0, |file| file.bytes);
+        let tombstones = self.tombstones.as_ref().map_or(0, |entry| entry.file.bytes);
+        let arrow = self.vectors.file.bytes + self.payload.file.bytes;
+        arrow + self.ids.bytes + self.filters.bytes + graph + tombstones
+    }
+}
+
+/// A sealed file's size and checksum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FileEntry {
+    pub(crate) bytes: u64,
+    pub(crate) crc32c: u32,
+}
+
+/// A sealed Arrow file, with checksums for its parts so that opening it does
+/// not mean reading it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ArrowEntry {
+    pub(crate) file: FileEntry,
+    /// Checksum of the footer with the length and magic that follow it.
+    pub(crate) footer_crc32c: u32,
+    /// One for each record batch.
+    pub(crate) blocks: Vec<BlockEntry>,
+}
+
+/// The checksums of one record batch: its description and its data.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BlockEntry {
+    pub(crate) head_crc32c: u32,
+    pub(crate) body_crc32c: u32,
+}
+
+/// The rows of a segment that were dead at the moment of the manifest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TombstoneEntry {
+    /// Part of the file's name; the number of the manifest that wrote it.
+    pub(crate) generation: u64,
+    pub(crate) rows: u64,
+    pub(crate) file: FileEntry,
+}

@@ -1,0 +1,180 @@
+//! The container of every sealed file that is not Arrow: a header, a table of
+//! sections, and the sections, each aligned to 64 bytes so that it can be used
+//! in place as an array of numbers.
+//!
+//! ```text
+//! magic u64 | format u32 | sections u32 | (start u64, length u64) * sections | ...
+//! ```
+//! The checksum of the whole file is in the manifest and checked when the file
+//! is opened, before anything in it is believed.
+
+use crate::{
+    codec::Reader,
+    durable::{map_file, write_file},
+    error::IndexError,
+    manifest::FileEntry,
+};
+use arrow::{
+    buffer::{Buffer, ScalarBuffer},
+    datatypes::ArrowNativeType,
+};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// The version of every format made of sections.
+const FORMAT: u32 = 1;
+
+/// What a start is a multiple of: a cache line, and Arrow's own alignment.
+const ALIGNMENT: usize = 64;
+
+/// The most sections a file may have; a graph has four for each of its layers.
+const MAX_SECTIONS: u32 = 256;
+
+const _: () = assert!(cfg!(target_endian = "little"), "sealed files are read in place");
+
+/// Which of the files it is; opens the file, so that one is never read as another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SectionKind {
+    Filters,
+    Graph,
+    Ids,
+}
+
+impl SectionKind {
+    fn magic(self) -> &'static [u8; 8] {
+        match self {
+            Self::Filters => b"TWN-FLT\n",
+            Self::Graph => b"TWN-GRA\n",
+            Self::Ids => b"TWN-IDS\n",
+        }
+    }
+}
+
+/// Collects sections and writes them as one file.
+pub(crate) struct SectionWriter {
+    kind: SectionKind,
+    body: Vec<u8>,
+    spans: Vec<Range<usize>>,
+}
+
+impl SectionWriter {
+    pub(crate) fn new(kind: SectionKind) -> Self {
+        Self { kind, body: Vec::new(), spans: Vec::new() }
+    }
+
+    /// Adds the next section.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.body.resize(self.body.len().next_multiple_of(ALIGNMENT), 0);
+        let start = self.body.len();
+        self.body.extend_from_slice(bytes);
+        self.spans.push(start..self.body.len());
+    }
+
+    /// Writes and fsyncs the file.
+    pub(crate) fn write(self, path: &Path) -> Result<FileEntry, IndexError> {
+        let count = self.spans.len();
+        let head_length = (16 + 16 * count).next_multiple_of(ALIGNMENT);
+        let mut bytes = Vec::with_capacity(head_length + self.body.len());
+        bytes.extend_from_slice(self.kind.magic());
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(count as u32).to_le_bytes());
+        for span in &self.spans {
+            bytes.extend_from_slice(&((head_length + span.start) as u64).to_le_bytes());
+            bytes.extend_from_slice(&(span.len() as u64).to_le_bytes());
+        }
+        bytes.resize(head_length, 0);
+        bytes.extend_from_slice(&self.body);
+        write_file(path, &bytes)?;
+        Ok(FileEntry { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) })
+    }
+}
+
+/// A mapped file of sections.
+pub(crate) struct Sections {
+    path: PathBuf,
+    file: Buffer,
+    spans: Vec<Range<usize>>,
+}
+
+impl Sections {
+    /// Maps a file after checking its size, checksum, kind and format.
+    pub(crate) fn open(
+        path: &Path,
+        kind: SectionKind,
+        entry: &FileEntry,
+    ) -> Result<Self, IndexError> {
+        let file = map_checked(path, entry)?;
+        let corrupt = || IndexError::corrupt(path, "its sections do not add up");
+        let mut reader = Reader::new(&file);
+        let magic = reader.take(8).ok_or_else(corrupt)?;
+        if magic != kind.magic() {
+            return Err(IndexError::corrupt(path, format!("it is no file of kind {kind:?}")));
+        }
+        let found = reader.u32().ok_or_else(corrupt)?;
+        if found > FORMAT {
+            let path = path.to_path_buf();
+            return Err(IndexError::NewerFormat { path, found, supported: FORMAT });
+        }
+        let count = reader.u32().filter(|&count| count <= MAX_SECTIONS).ok_or_else(corrupt)?;
+        let spans = (0..count).map(|_| {
+            let start = usize::try_from(reader.u64()?).ok()?;
+            let end = start.checked_add(usize::try_from(reader.u64()?).ok()?)?;
+            (end <= file.len() && start.is_multiple_of(ALIGNMENT)).then_some(start..end)
+        });
+        let spans = spans.collect::<Option<Vec<_>>>().ok_or_else(corrupt)?;
+        Ok(Self { path: path.to_path_buf(), file, spans })
+    }
+
+    /// Returns how many sections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Returns a section as it is.
+    pub(crate) fn bytes(&self, section: usize) -> Result<Buffer, IndexError> {
+        let Some(span) = self.spans.get(section) else {
+            let problem = format!("it has no section {section}");
+            return Err(IndexError::corrupt(&self.path, problem));
+        };
+        Ok(self.file.slice_with_length(span.start, span.len()))
+    }
+
+    /// Returns a section as an array in place.
+    pub(crate) fn scalars<T: ArrowNativeType>(
+        &self,
+        section: usize,
+    ) -> Result<ScalarBuffer<T>, IndexError> {
+        let bytes = self.bytes(section)?;
+        let size = size_of::<T>();
+        if !bytes.len().is_multiple_of(size) {
+            let problem = format!("section {section} is no array of {size}-byte values");
+            return Err(IndexError::corrupt(&self.path, problem));
+        }
+        let length = bytes.len() / size;
+        Ok(ScalarBuffer::new(bytes, 0, length))
+    }
+}
+
+/// Maps a file of the size and checksum that the manifest gives.
+pub(crate) fn map_checked(path: &Path, entry: &FileEntry) -> Result<Buffer, IndexError> {
+    let file = map_sized(path, entry)?;
+    if crc32c::crc32c(&file) != entry.crc32c {
+        return Err(IndexError::corrupt(path, "its checksum differs"));
+    }
+    Ok(file)
+}
+
+/// Maps a file of the size that the manifest gives.
+pub(crate) fn map_sized(path: &Path, entry: &FileEntry) -> Result<Buffer, IndexError> {
+    if !path.exists() {
+        return Err(IndexError::corrupt(path, "it is missing"));
+    }
+    let got = fs_err::metadata(path)?.len();
+    if got != entry.bytes {
+        let problem = format!("it has {got} bytes, its manifest says {}", entry.bytes);
+        return Err(IndexError::corrupt(path, problem));
+    }
+    map_file(path)
+}

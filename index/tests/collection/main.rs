@@ -1,0 +1,8 @@
+//! Collections from outside: what a caller is promised, on a real file system.
+
+mod concurrency;
+mod corruption;
+mod crash;
+mod model;
+mod recall;
+mod support;
