@@ -129,10 +129,23 @@ impl FilterIndex {
         let (numbers, rows) = (&self.numbers[place.clone()], &self.number_rows[place]);
         let first = numbers.partition_point(|&number| !bounds.admits_from_below(number));
         let count = numbers[first..].partition_point(|&number| bounds.admits_from_above(number));
-        let mut found = rows[first..first + count].to_vec();
-        found.sort_unstable();
-        found.dedup();
-        RoaringBitmap::from_sorted_iter(found).map_err(|error| self.corrupt(error.to_string()))
+        self.collect(&rows[first..first + count])
+    }
+
+    /// Gathers rows that are in no order, and may repeat, through one bit for
+    /// each row of the segment: no sorting, however many there are.
+    fn collect(&self, rows: &[u32]) -> Result<RoaringBitmap, IndexError> {
+        if rows.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let mut bits = vec![0_u8; (self.rows as usize).div_ceil(8)];
+        for &row in rows {
+            match bits.get_mut(row as usize / 8) {
+                Some(byte) if row < self.rows => *byte |= 1 << (row % 8),
+                _ => return Err(self.corrupt(format!("row {row} of {} has a number", self.rows))),
+            }
+        }
+        Ok(RoaringBitmap::from_lsb0_bytes(0, &bits))
     }
 
     fn rows_of_term(&self, terms: Span<'_>, text: &str) -> Result<RoaringBitmap, IndexError> {

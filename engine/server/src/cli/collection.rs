@@ -81,7 +81,9 @@ impl CollectionCommand {
         match self {
             Self::List { server } => server,
             Self::Create(args) => &args.server,
-            Self::Show(args) | Self::Seal(args) | Self::Delete { collection: args, .. } => &args.server,
+            Self::Show(args) | Self::Seal(args) | Self::Delete { collection: args, .. } => {
+                &args.server
+            }
         }
     }
 }
@@ -140,7 +142,8 @@ async fn list(client: &Client, session: &Session) -> anyhow::Result<()> {
     let mut request = pb::ListCollectionsRequest::default();
     let client = client.collections();
     loop {
-        let page = patiently(async || client.clone().list_collections(request.clone()).await).await?;
+        let page =
+            patiently(async || client.clone().list_collections(request.clone()).await).await?;
         collections.extend(page.collections);
         if page.next_page_token.is_empty() {
             break;

@@ -79,11 +79,25 @@ enum Json {
     And(Many),
     Or(Many),
     Not(Box<Json>),
-    Match { field: String, value: Value },
-    In { field: String, values: Vec<Value> },
+    Match {
+        field: String,
+        value: Value,
+    },
+    In {
+        field: String,
+        values: Vec<Value>,
+    },
     #[serde(rename_all = "snake_case")]
-    Range { field: String, gt: Option<f64>, gte: Option<f64>, lt: Option<f64>, lte: Option<f64> },
-    Exists { field: String },
+    Range {
+        field: String,
+        gt: Option<f64>,
+        gte: Option<f64>,
+        lt: Option<f64>,
+        lte: Option<f64>,
+    },
+    Exists {
+        field: String,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -178,17 +192,31 @@ mod tests {
         let want = of(Kind::Or(pb::Or {
             filters: vec![equal("a", ValueKind::BoolValue(false)), of(Kind::Not(Box::new(exists)))],
         }));
-        let parts = r#"[{"match": {"field": "a", "value": false}}, {"not": {"exists": {"field": "x"}}}]"#;
+        let parts =
+            r#"[{"match": {"field": "a", "value": false}}, {"not": {"exists": {"field": "x"}}}]"#;
         check(&format!(r#"{{"or": {parts}}}"#), want.clone());
         check(&format!(r#"{{"or": {{"filters": {parts}}}}}"#), want);
         let values = vec![scalar(Value::from(1)).unwrap()];
-        check(r#"{"in": {"field": "n", "values": [1]}}"#, of(Kind::In(pb::In { field: "n".into(), values })));
+        check(
+            r#"{"in": {"field": "n", "values": [1]}}"#,
+            of(Kind::In(pb::In { field: "n".into(), values })),
+        );
     }
 
     #[test]
     fn unusable_filters_are_refused() {
-        for text in ["", "lang", "=en", "?", "n>many", "{", "{\"near\": {}}", "{\"and\": 3}",
-            r#"{"match": {"field": "a", "value": []}}"#, r#"{"range": {"field": "a", "above": 3}}"#] {
+        for text in [
+            "",
+            "lang",
+            "=en",
+            "?",
+            "n>many",
+            "{",
+            "{\"near\": {}}",
+            "{\"and\": 3}",
+            r#"{"match": {"field": "a", "value": []}}"#,
+            r#"{"range": {"field": "a", "above": 3}}"#,
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
@@ -198,6 +226,9 @@ mod tests {
         assert_eq!(all(&[]), None);
         let (a, b) = (parse("a?").unwrap(), parse("b?").unwrap());
         assert_eq!(all(std::slice::from_ref(&a)), Some(a.clone()));
-        assert_eq!(all(&[a.clone(), b.clone()]), Some(of(Kind::And(pb::And { filters: vec![a, b] }))));
+        assert_eq!(
+            all(&[a.clone(), b.clone()]),
+            Some(of(Kind::And(pb::And { filters: vec![a, b] })))
+        );
     }
 }

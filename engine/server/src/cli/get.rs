@@ -46,9 +46,9 @@ pub async fn run(args: GetArgs, session: &Session) -> anyhow::Result<Outcome> {
     let documents: Vec<_> = answer.documents.iter().map(output::document).collect();
     let missing = &answer.missing_ids;
     let json = json!({"documents": documents, "missing_ids": missing});
-    session.output.either(&json, || {
-        documents.iter().map(lines).collect::<Vec<_>>().join("\n\n")
-    })?;
+    session
+        .output
+        .either(&json, || documents.iter().map(lines).collect::<Vec<_>>().join("\n\n"))?;
     for id in missing {
         session.output.note(format_args!("`{id}` does not exist"));
     }

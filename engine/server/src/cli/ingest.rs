@@ -18,7 +18,7 @@ use tonic::Code;
 use twn_encoder::model::default_home;
 use twn_protos::v1 as pb;
 
-use super::{Outcome, PolicyArgs, ServerArg, Session};
+use super::{Outcome, PolicyArgs, ServerArg, Session, serve::SIGNALLED};
 use crate::{
     client::{Client, Refusal, patiently},
     feed::{Bounds, Fields, Format, Job, Journal, Record, Report, Source, journal_path, send},
@@ -155,13 +155,17 @@ fn open_journal(
     Ok(Some(journal.context("cannot open the journal; `--no-resume` goes without")?))
 }
 
-/// Cancelled by Ctrl-C: what is under way is finished, the rest is left.
+/// Cancelled by Ctrl-C: what is under way is finished, the rest is left. A second time
+/// ends the process.
 fn stop_on_interrupt() -> CancellationToken {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             stopping.cancel();
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(SIGNALLED);
         }
     });
     stop
@@ -276,7 +280,11 @@ pub(crate) async fn send_all(
 ///
 /// # Errors
 /// Fails when the folder can't be read or has no plain text.
-pub(crate) fn read_folder(folder: &Path, bounds: Bounds, max: usize) -> anyhow::Result<Vec<Record>> {
+pub(crate) fn read_folder(
+    folder: &Path,
+    bounds: Bounds,
+    max: usize,
+) -> anyhow::Result<Vec<Record>> {
     let source = Source::find(folder, None)?;
     let mut records = Vec::new();
     let mut keep = |record| {

@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn absent_options_are_left_to_the_server() {
         assert_eq!(PolicyArgs::default().message(false), pb::ReasoningPolicy::default());
-        let args = PolicyArgs { mode: Some(Mode::Always), budget: Some(9), ..PolicyArgs::default() };
+        let args =
+            PolicyArgs { mode: Some(Mode::Always), budget: Some(9), ..PolicyArgs::default() };
         let message = args.message(true);
         assert_eq!(message.mode(), pb::ReasoningMode::Always);
         assert_eq!((message.token_budget, message.include_thought), (Some(9), true));

@@ -91,7 +91,10 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
     if let Some(plan) = &answer.plan {
         let compared = figures(plan.distance_computations);
         let strategy = plan.strategy().as_str_name().trim_start_matches("STRATEGY_").to_lowercase();
-        output.line(format_args!("{strategy} over {} segments, {compared} vectors compared", plan.segments))?;
+        output.line(format_args!(
+            "{strategy} over {} segments, {compared} vectors compared",
+            plan.segments
+        ))?;
     }
     if let Some(thought) = usage.thought.filter(|_| args.show_thought) {
         output.line(format_args!("\nthought: {}", ellipsis(&thought, usize::MAX)))?;

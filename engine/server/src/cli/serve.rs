@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Exit code of a process that a second signal ended.
-const SIGNALLED: i32 = 130;
+pub(crate) const SIGNALLED: i32 = 130;
 
 /// Run a server until it is told to stop (SIGTERM or Ctrl-C; a second time stops it at once)
 #[derive(Debug, Clone, Default, Args)]
@@ -94,9 +94,11 @@ pub async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<Outcome> 
     let model = model::locate(session, args.pull).await?;
     let mut server = serve::start(session.config().serve_options(&model)).await?;
     let address = server.address();
-    session.output.either(&json!({"event": "listening", "address": address.to_string()}), || {
-        format!("listening on {address}, loading {}", model.display())
-    })?;
+    session
+        .output
+        .either(&json!({"event": "listening", "address": address.to_string()}), || {
+            format!("listening on {address}, loading {}", model.display())
+        })?;
 
     let ready = tokio::select! {
         ready = announce(&mut server, session) => Some(ready),
@@ -128,7 +130,9 @@ async fn announce(server: &mut RunningServer, session: &Session) -> anyhow::Resu
     let encoder = info.encoder.clone().unwrap_or_default();
 
     let mut event = json!({"event": "serving", "address": server.address().to_string()});
-    if let (Some(event), Some(info)) = (event.as_object_mut(), output::server_info(&info).as_object()) {
+    if let (Some(event), Some(info)) =
+        (event.as_object_mut(), output::server_info(&info).as_object())
+    {
         event.extend(info.clone());
     }
     session.output.either(&event, || {

@@ -41,9 +41,12 @@ impl Client {
     /// # Errors
     /// Fails with what to do when nothing listens there.
     pub async fn connect(server: &str) -> anyhow::Result<Self> {
-        let server = if server.contains("://") { server.into() } else { format!("http://{server}") };
+        let server =
+            if server.contains("://") { server.into() } else { format!("http://{server}") };
         if server.starts_with("https:") {
-            bail!("`{server}` asks for TLS, which this version does not speak; use http:// through a tunnel or proxy");
+            bail!(
+                "`{server}` asks for TLS, which this version does not speak; use http:// through a tunnel or proxy"
+            );
         }
         let endpoint = Endpoint::from_shared(server.clone())
             .with_context(|| format!("`{server}` is no address of a server"))?
@@ -73,8 +76,7 @@ impl Client {
 
     /// Writes documents.
     pub fn ingest(&self) -> IngestServiceClient<Channel> {
-        IngestServiceClient::new(self.channel.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        IngestServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// Embeds without storing.

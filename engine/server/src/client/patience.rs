@@ -56,7 +56,11 @@ mod tests {
         let mut calls = 0;
         let answer = patiently(async || {
             calls += 1;
-            if calls < 3 { Err(busy(Code::Unavailable, Duration::ZERO)) } else { Ok(Response::new(7)) }
+            if calls < 3 {
+                Err(busy(Code::Unavailable, Duration::ZERO))
+            } else {
+                Ok(Response::new(7))
+            }
         });
         assert_eq!(answer.await.unwrap(), 7);
         assert_eq!(calls, 3);

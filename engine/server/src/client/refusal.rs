@@ -25,9 +25,7 @@ impl Refusal {
                 Some("the server went away: see its log, start it again with `twn serve`")
             }
             Code::NotFound => Some("`twn collection list` shows what there is"),
-            Code::Unimplemented => {
-                Some("is it another version's server? `twn doctor` tells")
-            }
+            Code::Unimplemented => Some("is it another version's server? `twn doctor` tells"),
             Code::ResourceExhausted => Some("try again later, or with less at once"),
             _ => None,
         }

@@ -232,7 +232,11 @@ impl Provider for Single {
 mod tests {
     use super::*;
 
-    fn layers(toml: &str, environment: &[(&str, &str)], flags: Vec<Flag>) -> (tempfile::TempDir, Layers) {
+    fn layers(
+        toml: &str,
+        environment: &[(&str, &str)],
+        flags: Vec<Flag>,
+    ) -> (tempfile::TempDir, Layers) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("twn.toml");
         fs_err::write(&file, toml).unwrap();
@@ -259,7 +263,8 @@ mod tests {
             ("TWN__LIMITS__MAX_IDS", ""),
             ("TWN_HOME", "ignored"),
         ];
-        let (folder, layers) = layers(toml, &environment, vec![Flag::new("data.path", "--data", "/c")]);
+        let (folder, layers) =
+            layers(toml, &environment, vec![Flag::new("data.path", "--data", "/c")]);
         let loaded = layers.load().unwrap();
 
         let config = &loaded.config;

@@ -76,10 +76,7 @@ mod tests {
     fn unusable_parts_are_named() {
         check(None, Err("content.parts[0]: is none of text, image, video and page"));
         let empty = pb::Video { source: None, uri: String::new() };
-        check(
-            Some(Kind::Video(empty)),
-            Err("content.parts[0].video: has neither frames nor data"),
-        );
+        check(Some(Kind::Video(empty)), Err("content.parts[0].video: has neither frames nor data"));
         let frames = pb::Frames { images: vec![], fps: f32::NAN };
         let source = Some(pb::video::Source::Frames(frames));
         check(

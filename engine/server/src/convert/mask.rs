@@ -85,10 +85,7 @@ mod tests {
 
     #[test]
     fn absent_means_all_and_empty_means_none() {
-        check(
-            None,
-            json!({"a": 1, "by": {"name": "x", "age": 3, "of": {"k": 0}}, "d.t": true}),
-        );
+        check(None, json!({"a": 1, "by": {"name": "x", "age": 3, "of": {"k": 0}}, "d.t": true}));
         check(Some(&[]), json!({}));
     }
 

@@ -54,9 +54,8 @@ impl Listing {
         if token.is_empty() {
             return Ok(None);
         }
-        let foreign = || {
-            ServiceError::invalid("page_token", "was not given out for this listing and filter")
-        };
+        let foreign =
+            || ServiceError::invalid("page_token", "was not given out for this listing and filter");
         let bytes = from_hex(token).ok_or_else(foreign)?;
         let rest = bytes.strip_prefix(&[VERSION]).ok_or_else(foreign)?;
         let key = rest.strip_prefix(&self.digest).ok_or_else(foreign)?;

@@ -6,9 +6,7 @@ use twn_service::{EmbedKind, PolicyRequest, ReasoningMode, ServiceError};
 use super::known;
 
 /// Reads a policy; an absent one takes the server's defaults. Bounds are the engine's to check.
-pub(crate) fn policy(
-    message: Option<pb::ReasoningPolicy>,
-) -> Result<PolicyRequest, ServiceError> {
+pub(crate) fn policy(message: Option<pb::ReasoningPolicy>) -> Result<PolicyRequest, ServiceError> {
     let message = message.unwrap_or_default();
     let mode = match known(message.mode, "reasoning.mode")? {
         pb::ReasoningMode::Unspecified => None,

@@ -123,7 +123,9 @@ impl Crate {
         let mut text = format!("{}: {description}", self.name);
         let readme = read_bounded(&self.folder.join("README.md"), README_BYTES_MAX);
         let paragraph = readme.and_then(|readme| first_paragraph(&readme));
-        if let Some(paragraph) = paragraph.filter(|paragraph| !description.contains(paragraph.as_str())) {
+        if let Some(paragraph) =
+            paragraph.filter(|paragraph| !description.contains(paragraph.as_str()))
+        {
             text.push('\n');
             text.push_str(&paragraph);
         }
@@ -156,7 +158,11 @@ mod tests {
             fs_err::create_dir_all(&place).unwrap();
             let manifest = format!("[package]\nname = '{name}'\nversion = '{version}'\n{rest}\n");
             fs_err::write(place.join("Cargo.toml"), manifest).unwrap();
-            fs_err::write(place.join("README.md"), format!("# {name}\n\nWhat {name} is good for, at length.")).unwrap();
+            fs_err::write(
+                place.join("README.md"),
+                format!("# {name}\n\nWhat {name} is good for, at length."),
+            )
+            .unwrap();
         }
         folder
     }
@@ -175,7 +181,10 @@ mod tests {
         assert_eq!(records.len(), 1, "{records:#?}");
         let document = records[0].document.clone().unwrap();
         let text = "b: A bee.\nWhat b is good for, at length.";
-        assert_eq!((document.id.as_str(), document.content), ("b", Some(crate::client::text(text))));
+        assert_eq!(
+            (document.id.as_str(), document.content),
+            ("b", Some(crate::client::text(text)))
+        );
         let payload = crate::convert::json::from_struct(document.payload, "payload").unwrap();
         let want = json!({"name": "b", "version": "0.10.0", "keywords": ["fly"], "license": "MIT"});
         assert_eq!(Value::Object(payload), want);

@@ -22,7 +22,11 @@ use tonic::Code;
 use twn_protos::v1 as pb;
 
 use crate::{
-    cli::{Session, ingest::{read_folder, send_all}, serve::reachable},
+    cli::{
+        Session,
+        ingest::{read_folder, send_all},
+        serve::reachable,
+    },
     client::{Client, Refusal, patiently, text},
     feed::{Bounds, Job, Record, Report},
     output::{Output, Progress},
@@ -128,7 +132,8 @@ fn choose(plan: &Plan, bounds: Bounds) -> anyhow::Result<(Vec<Record>, Vec<Ask>,
         let asks = of_documents(&texts);
         return Ok((records, asks, format!("plain text files of {}", folder.display())));
     }
-    let registry = crates::registry().context("neither CARGO_HOME nor HOME is set; use --folder")?;
+    let registry =
+        crates::registry().context("neither CARGO_HOME nor HOME is set; use --folder")?;
     let records = crates::records(&registry, plan.documents, bounds);
     if records.is_empty() {
         bail!(

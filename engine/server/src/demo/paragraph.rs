@@ -83,7 +83,13 @@ mod tests {
     fn without_prose_there_is_nothing() {
         check("", None);
         check("# Only a heading that is long enough to be prose", None);
-        check("- a list item that is long enough to be prose\n\n[1]: a reference, long enough", None);
-        check("an [unclosed bracket that is long enough to count", Some("an [unclosed bracket that is long enough to count"));
+        check(
+            "- a list item that is long enough to be prose\n\n[1]: a reference, long enough",
+            None,
+        );
+        check(
+            "an [unclosed bracket that is long enough to count",
+            Some("an [unclosed bracket that is long enough to count"),
+        );
     }
 }

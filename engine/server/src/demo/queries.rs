@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn six_are_for_the_gate_and_one_is_for_thinking() {
         check(&of_crates());
-        let texts: Vec<String> = (0..20).map(|i| format!("Document number {i} is about topic{i} and more")).collect();
+        let texts: Vec<String> =
+            (0..20).map(|i| format!("Document number {i} is about topic{i} and more")).collect();
         check(&of_documents(&texts));
         check(&of_documents(&["one".to_owned()]));
         check(&of_documents(&["…".to_owned(), String::new()]));
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn queries_of_documents_differ_in_kind() {
-        let texts: Vec<String> = (0..6).map(|i| format!("alpha beta gamma delta topic{i}")).collect();
+        let texts: Vec<String> =
+            (0..6).map(|i| format!("alpha beta gamma delta topic{i}")).collect();
         let asks = of_documents(&texts);
         assert_eq!(asks[0].query, "alpha beta gamma delta topic0");
         assert_eq!(asks[1].query, "gamma delta topic1");

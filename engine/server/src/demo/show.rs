@@ -69,7 +69,11 @@ fn rows(answer: &Answer) -> Vec<Vec<String>> {
 /// A hit in a line: its text, after its id where the text does not begin with it.
 fn label(document: &pb::Document) -> String {
     let is_named = document.text.starts_with(&document.id);
-    let text = if is_named { document.text.clone() } else { format!("{}: {}", document.id, document.text) };
+    let text = if is_named {
+        document.text.clone()
+    } else {
+        format!("{}: {}", document.id, document.text)
+    };
     ellipsis(&text, HIT_CHARS)
 }
 

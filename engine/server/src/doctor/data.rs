@@ -19,14 +19,11 @@ const LISTED_MAX: usize = 10_000;
 /// running server has open is left to it.
 pub(super) async fn examine(config: &Config, is_running: bool) -> Vec<Check> {
     let folder = &config.data.path;
-    if !folder.exists() {
-        return vec![match parent_is_writable(folder) {
-            Ok(()) => Check::ok(NAME, format!("{} will be made", folder.display())),
-            Err(error) => unusable(&error),
-        }];
-    }
     if let Err(error) = try_writing(folder) {
         return vec![unusable(&error)];
+    }
+    if !folder.exists() {
+        return vec![Check::ok(NAME, format!("{} will be made", folder.display()))];
     }
     let collections = match collections(folder) {
         Ok(collections) => collections,
@@ -49,14 +46,6 @@ pub(super) async fn examine(config: &Config, is_running: bool) -> Vec<Check> {
 
 fn unusable(error: &io::Error) -> Check {
     Check::fail(NAME, error.to_string(), "make the folder writable, or take another with `--data`")
-}
-
-fn parent_is_writable(folder: &Path) -> io::Result<()> {
-    let folder = std::path::absolute(folder)?;
-    match folder.ancestors().find(|path| path.is_dir()) {
-        Some(parent) => try_writing(parent),
-        None => Err(io::Error::other(format!("nothing of {} exists", folder.display()))),
-    }
 }
 
 fn collections(data: &Path) -> io::Result<Vec<PathBuf>> {

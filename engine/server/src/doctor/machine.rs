@@ -29,7 +29,11 @@ fn processor() -> Check {
     if has_both {
         return Check::ok("cpu", "x86-64 with AVX2 and FMA");
     }
-    Check::warn("cpu", "x86-64 without AVX2 and FMA", "everything works, at a fraction of the speed")
+    Check::warn(
+        "cpu",
+        "x86-64 without AVX2 and FMA",
+        "everything works, at a fraction of the speed",
+    )
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -46,7 +50,8 @@ fn cores() -> Check {
 }
 
 fn memory() -> Check {
-    let Some(mib) = fs_err::read_to_string(MEMORY_INFO).ok().as_deref().and_then(available_mib) else {
+    let Some(mib) = fs_err::read_to_string(MEMORY_INFO).ok().as_deref().and_then(available_mib)
+    else {
         return Check::ok("memory", "this system does not tell how much is free");
     };
     if mib >= MEMORY_MIB_MIN {

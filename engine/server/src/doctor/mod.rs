@@ -1,7 +1,8 @@
 //! What stands between this machine and a running server.
 //!
-//! Owns the checks; changes nothing but a file that it writes and takes away again to see
-//! whether a folder can be written. Invariant: whatever is not well comes with what to do.
+//! Owns the checks. To see whether a folder can be written it writes a file and takes it
+//! away again, and collections are opened as a server opens them; nothing else is touched.
+//! Invariant: whatever is not well comes with what to do.
 
 mod data;
 mod machine;
@@ -79,6 +80,7 @@ pub async fn examine(config: &Config) -> Vec<Check> {
 
 /// Tries whether a folder can be written, or made where it is missing.
 fn try_writing(folder: &Path) -> std::io::Result<()> {
-    fs_err::create_dir_all(folder)?;
-    tempfile::Builder::new().prefix(".doctor-").tempfile_in(folder).map(drop)
+    let folder = std::path::absolute(folder)?;
+    let existing = folder.ancestors().find(|path| path.is_dir()).unwrap_or(&folder);
+    tempfile::Builder::new().prefix(".doctor-").tempfile_in(existing).map(drop)
 }

@@ -25,7 +25,9 @@ pub(super) async fn examine(section: &ModelSection) -> Vec<Check> {
             let advice = "`twn model pull` fetches it, `twn model pull --from PATH` takes a copy";
             checks.push(Check::fail(NAME, format!("{} is not here", entry.name), advice));
         }
-        Err(error) => checks.push(Check::fail(NAME, error.to_string(), "`twn model list` shows them")),
+        Err(error) => {
+            checks.push(Check::fail(NAME, error.to_string(), "`twn model list` shows them"))
+        }
     }
     if let Some(adapters) = &section.adapters
         && !adapters.is_dir()

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use twn_encoder::{
-    Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, Prepare, Prompt, Reasoned, StopReason,
-    Thought, ThoughtOptions,
+    Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, Prepare, Prompt, Reasoned,
+    StopReason, Thought, ThoughtOptions,
 };
 
 /// Refuses whatever it is asked.

@@ -39,7 +39,8 @@ pub(crate) fn read(
         }
     };
     while let Some((line, row)) = rows.next()? {
-        let document = row.and_then(|row| columns.draft(row)).and_then(|draft| draft.finish(bounds));
+        let document =
+            row.and_then(|row| columns.draft(row)).and_then(|draft| draft.finish(bounds));
         let place = Place { file: Arc::clone(file), line: Some(line) };
         if emit(Record { place, document }).is_break() {
             return Ok(ControlFlow::Break(()));
@@ -90,7 +91,8 @@ impl Columns {
     }
 
     fn value(&self, text: String) -> Value {
-        let number = if self.has_numbers { text.parse().ok().and_then(Number::from_f64) } else { None };
+        let number =
+            if self.has_numbers { text.parse().ok().and_then(Number::from_f64) } else { None };
         number.map_or(Value::String(text), Value::Number)
     }
 }
@@ -226,9 +228,15 @@ mod tests {
         let text = b"\xef\xbb\xbfid,text,year,note\r\na,\"x, \"\"y\"\"\nz\",2020,\r\n";
         let fields = Fields { numbers: true, ..Fields::default() };
         let document = records(text, &fields).remove(0).document.unwrap();
-        assert_eq!((document.id.as_str(), document.content), ("a", Some(crate::client::text("x, \"y\"\nz"))));
+        assert_eq!(
+            (document.id.as_str(), document.content),
+            ("a", Some(crate::client::text("x, \"y\"\nz")))
+        );
         let want = json!({"year": 2020.0});
-        assert_eq!(document.payload, Some(crate::convert::json::to_struct(want.as_object().unwrap().clone())));
+        assert_eq!(
+            document.payload,
+            Some(crate::convert::json::to_struct(want.as_object().unwrap().clone()))
+        );
     }
 
     #[test]
@@ -236,7 +244,10 @@ mod tests {
         let fields = Fields::default();
         let document = records(b"id,text,zip\na,t,01234\n", &fields).remove(0).document.unwrap();
         let want = json!({"zip": "01234"});
-        assert_eq!(document.payload, Some(crate::convert::json::to_struct(want.as_object().unwrap().clone())));
+        assert_eq!(
+            document.payload,
+            Some(crate::convert::json::to_struct(want.as_object().unwrap().clone()))
+        );
     }
 
     #[test]

@@ -62,8 +62,12 @@ impl Journal {
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
-        let file =
-            fs_err::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = fs_err::File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         match file.file().try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -200,7 +200,8 @@ mod tests {
         let records = records(&text);
         let lines: Vec<_> = records.iter().map(|record| record.place.line.unwrap()).collect();
         assert_eq!(lines, [1, 3, 4, 5]);
-        let ids: Vec<_> = records.iter().filter_map(|r| Some(r.document.as_ref().ok()?.id.as_str())).collect();
+        let ids: Vec<_> =
+            records.iter().filter_map(|r| Some(r.document.as_ref().ok()?.id.as_str())).collect();
         assert_eq!(ids, ["a", "b"]);
         assert_eq!(
             records[2].document.as_ref().unwrap_err(),
@@ -216,7 +217,8 @@ mod tests {
             ControlFlow::Break(())
         };
         let text = b"{\"text\":\"a\"}\n{\"text\":\"b\"}\n";
-        let ended = read(&text[..], &Arc::from("f"), &Fields::default(), BOUNDS, &mut stop).unwrap();
+        let ended =
+            read(&text[..], &Arc::from("f"), &Fields::default(), BOUNDS, &mut stop).unwrap();
         assert!(ended.is_break() && count == 1);
     }
 }

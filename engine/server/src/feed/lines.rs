@@ -62,7 +62,8 @@ impl<R: BufRead> Lines<R> {
         if self.number == 1 {
             line = line.strip_prefix(BOM).unwrap_or(line);
         }
-        let line = if line.len() > self.max_bytes { Line::TooLong(bytes) } else { Line::Whole(line) };
+        let line =
+            if line.len() > self.max_bytes { Line::TooLong(bytes) } else { Line::Whole(line) };
         Ok(Some((self.number, line)))
     }
 }
@@ -78,10 +79,13 @@ mod tests {
         let mut lines = Lines::new(BufReader::with_capacity(3, text), 8);
         let mut got = Vec::new();
         while let Some((number, line)) = lines.next().unwrap() {
-            got.push((number, match line {
-                Line::Whole(line) => Ok(line.to_vec()),
-                Line::TooLong(bytes) => Err(bytes),
-            }));
+            got.push((
+                number,
+                match line {
+                    Line::Whole(line) => Ok(line.to_vec()),
+                    Line::TooLong(bytes) => Err(bytes),
+                },
+            ));
         }
         let want: Vec<_> = want.iter().map(|&(n, line)| (n, line.map(<[u8]>::to_vec))).collect();
         assert_eq!(got, want);

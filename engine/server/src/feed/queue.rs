@@ -62,7 +62,8 @@ impl Queue {
     /// Waits for something to send. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Next {
         loop {
-            let earliest = self.waiting.iter().enumerate().min_by_key(|(i, (ready, _))| (*ready, *i));
+            let earliest =
+                self.waiting.iter().enumerate().min_by_key(|(i, (ready, _))| (*ready, *i));
             let earliest = earliest.map(|(i, (ready, _))| (i, *ready));
             if let Some((i, ready)) = earliest
                 && ready <= Instant::now()

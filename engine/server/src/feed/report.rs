@@ -140,7 +140,9 @@ mod tests {
             }),
             ..pb::IngestAck::default()
         };
-        for status in [pb::WriteStatus::Inserted, pb::WriteStatus::Updated, pb::WriteStatus::Unchanged] {
+        for status in
+            [pb::WriteStatus::Inserted, pb::WriteStatus::Updated, pb::WriteStatus::Unchanged]
+        {
             ack.set_status(status);
             report.acknowledge(&ack);
         }

@@ -16,7 +16,8 @@ pub(crate) fn pause(attempt: u32, attempts: u32) -> Option<Duration> {
     if attempt >= attempts {
         return None;
     }
-    let doubled = PAUSE_MIN.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled =
+        PAUSE_MIN.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
     Some(doubled.min(PAUSE_MAX))
 }
 

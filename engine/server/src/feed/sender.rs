@@ -64,7 +64,13 @@ pub async fn send(
                 let Some(pause) = retry::pause(attempt, STREAM_ATTEMPTS) else { break Err(status) };
                 tracing::warn!(%status, ?pause, "the ingest stream broke off, opening it again");
                 sender.take_back();
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = sender.stop.cancelled() => {
+                        sender.report.is_interrupted = true;
+                        break Ok(());
+                    }
+                }
             }
         }
     };
@@ -134,7 +140,8 @@ impl Sender {
 
         let mut credits = 0_u32;
         while !self.is_done() {
-            let may_send = credits > 0 && self.in_flight.len() < IN_FLIGHT_MAX && !self.is_stopped();
+            let may_send =
+                credits > 0 && self.in_flight.len() < IN_FLIGHT_MAX && !self.is_stopped();
             tokio::select! {
                 answer = answers.message() => {
                     let answer = answer?.and_then(|answer| answer.kind);
@@ -161,7 +168,10 @@ impl Sender {
             }
             watch(&self.report);
         }
-        requests.send(say(ingest_request::Kind::Finish(pb::IngestFinish {}))).await.map_err(closed)?;
+        requests
+            .send(say(ingest_request::Kind::Finish(pb::IngestFinish {})))
+            .await
+            .map_err(closed)?;
         // Every item has been answered, so a missing summary loses nothing.
         let summary = async { while let Ok(Some(_)) = answers.message().await {} };
         let _ = tokio::time::timeout(SUMMARY_TIMEOUT, summary).await;
@@ -260,7 +270,9 @@ impl Sender {
         }
         let through = self.report.through();
         outcome.map_err(Refusal::from).with_context(|| {
-            format!("the ingest broke off after {through} records; the same command goes on from there")
+            format!(
+                "the ingest broke off after {through} records; the same command goes on from there"
+            )
         })?;
         Ok(self.report)
     }

@@ -240,7 +240,10 @@ mod tests {
         assert_eq!(ids(&write("a.tsv", "id\ttext\nc\tt\n")).0, ["c"]);
         assert_eq!(ids(&write("notes/deep/a.md", "# t")).0, ["a.md"]);
         write("notes/b.txt", "text");
-        assert_eq!(ids(&folder.path().join("notes")), (vec!["b.txt".into(), "deep/a.md".into()], 7));
+        assert_eq!(
+            ids(&folder.path().join("notes")),
+            (vec!["b.txt".into(), "deep/a.md".into()], 7)
+        );
         assert_eq!(ids(&write("empty.jsonl", "")).0, Vec::<String>::new());
     }
 

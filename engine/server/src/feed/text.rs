@@ -78,7 +78,8 @@ mod tests {
             fs_err::write(root.join(name), "t").unwrap();
         }
         let found = list(root).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.MD", "b/c.rst", "z.txt"]);
     }
 

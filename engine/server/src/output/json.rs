@@ -160,7 +160,9 @@ fn whole(value: Value) -> Value {
             _ => Value::Number(number),
         },
         Value::Array(items) => items.into_iter().map(whole).collect(),
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, whole(value))).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, whole(value))).collect()
+        }
         other => other,
     }
 }
@@ -217,7 +219,10 @@ mod tests {
     fn hits_are_documents_with_a_score() {
         let found = pb::Document { id: "a".into(), text: "t".into(), ..pb::Document::default() };
         let json = hit(&pb::Hit { score: 0.25, document: Some(found) });
-        assert_eq!((&json["score"], &json["id"], &json["text"]), (&json!(0.25), &json!("a"), &json!("t")));
+        assert_eq!(
+            (&json["score"], &json["id"], &json["text"]),
+            (&json!(0.25), &json!("a"), &json!("t"))
+        );
         assert!(json.get("vector").is_none());
     }
 }

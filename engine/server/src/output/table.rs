@@ -27,7 +27,8 @@ pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table 
 pub fn ellipsis(text: &str, max: usize) -> String {
     let mut line = String::new();
     let mut count = 0;
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty())
+    {
         if count > 0 {
             line.push(' ');
             count += 1;

@@ -102,11 +102,7 @@ where
 
 /// Lets the services answer, until the deadline. Handlers know the deadline too and
 /// tell what they were at, so this timer gives them a moment's precedence.
-async fn answer<S>(
-    mut inner: S,
-    request: Request<Body>,
-    context: &CallContext,
-) -> Response<Body>
+async fn answer<S>(mut inner: S, request: Request<Body>, context: &CallContext) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {

@@ -28,12 +28,10 @@ impl CollectionService for CollectionRpc {
         &self,
         request: Request<CreateCollectionRequest>,
     ) -> Result<Response<CreateCollectionResponse>, Status> {
-        let work = |engine: Arc<Engine>, request: CreateCollectionRequest, _, _| {
-            async move {
-                let wanted = collection::create(request.config)?;
-                let created = engine.create_collection(wanted).await?;
-                Ok(CreateCollectionResponse { collection: Some(collection::view(created)) })
-            }
+        let work = |engine: Arc<Engine>, request: CreateCollectionRequest, _, _| async move {
+            let wanted = collection::create(request.config)?;
+            let created = engine.create_collection(wanted).await?;
+            Ok(CreateCollectionResponse { collection: Some(collection::view(created)) })
         };
         self.0.answer(request, work).await
     }
@@ -42,11 +40,9 @@ impl CollectionService for CollectionRpc {
         &self,
         request: Request<GetCollectionRequest>,
     ) -> Result<Response<GetCollectionResponse>, Status> {
-        let work = |engine: Arc<Engine>, request: GetCollectionRequest, _, _| {
-            async move {
-                let found = engine.collection(&request.name)?;
-                Ok(GetCollectionResponse { collection: Some(collection::view(found)) })
-            }
+        let work = |engine: Arc<Engine>, request: GetCollectionRequest, _, _| async move {
+            let found = engine.collection(&request.name)?;
+            Ok(GetCollectionResponse { collection: Some(collection::view(found)) })
         };
         self.0.answer(request, work).await
     }
@@ -55,8 +51,8 @@ impl CollectionService for CollectionRpc {
         &self,
         request: Request<ListCollectionsRequest>,
     ) -> Result<Response<ListCollectionsResponse>, Status> {
-        let work = |engine: Arc<Engine>, request: ListCollectionsRequest, _, _| {
-            async move { list(&engine, &request) }
+        let work = |engine: Arc<Engine>, request: ListCollectionsRequest, _, _| async move {
+            list(&engine, &request)
         };
         self.0.answer(request, work).await
     }
@@ -65,11 +61,9 @@ impl CollectionService for CollectionRpc {
         &self,
         request: Request<DeleteCollectionRequest>,
     ) -> Result<Response<DeleteCollectionResponse>, Status> {
-        let work = |engine: Arc<Engine>, request: DeleteCollectionRequest, _, _| {
-            async move {
-                engine.delete_collection(request.name).await?;
-                Ok(DeleteCollectionResponse {})
-            }
+        let work = |engine: Arc<Engine>, request: DeleteCollectionRequest, _, _| async move {
+            engine.delete_collection(request.name).await?;
+            Ok(DeleteCollectionResponse {})
         };
         self.0.answer(request, work).await
     }
@@ -78,11 +72,9 @@ impl CollectionService for CollectionRpc {
         &self,
         request: Request<SealCollectionRequest>,
     ) -> Result<Response<SealCollectionResponse>, Status> {
-        let work = |engine: Arc<Engine>, request: SealCollectionRequest, _, _| {
-            async move {
-                let sealed = engine.seal_collection(request.name).await?;
-                Ok(SealCollectionResponse { collection: Some(collection::view(sealed)) })
-            }
+        let work = |engine: Arc<Engine>, request: SealCollectionRequest, _, _| async move {
+            let sealed = engine.seal_collection(request.name).await?;
+            Ok(SealCollectionResponse { collection: Some(collection::view(sealed)) })
         };
         self.0.answer(request, work).await
     }

@@ -32,8 +32,7 @@ impl IngestService for IngestRpc {
     ) -> Result<Response<Self::IngestStream>, Status> {
         let context = CallContext::of(&request);
         let inbound = request.into_inner();
-        let answers =
-            Duplex::open(&self.0, context, |duplex| ingest_stream::run(duplex, inbound));
+        let answers = Duplex::open(&self.0, context, |duplex| ingest_stream::run(duplex, inbound));
         Ok(Response::new(answers))
     }
 

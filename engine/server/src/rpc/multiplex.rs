@@ -35,10 +35,7 @@ pub(crate) trait Exchange: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Answer, ServiceError>> + Send;
 
     /// Wraps what came of it. `message` is what the client is told of an error.
-    fn wrap(
-        tag: u64,
-        outcome: Result<Self::Answer, (ServiceError, String)>,
-    ) -> Self::Response;
+    fn wrap(tag: u64, outcome: Result<Self::Answer, (ServiceError, String)>) -> Self::Response;
 }
 
 type Outcome<X> = (u64, Result<<X as Exchange>::Answer, ServiceError>);

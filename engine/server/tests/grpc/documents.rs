@@ -117,11 +117,8 @@ async fn large_documents_end_a_page_early() {
         server.ingest().upsert(message::upsert("docs", [document])).await.unwrap();
     }
 
-    let request = |page_token| ListRequest {
-        collection: "docs".into(),
-        page_token,
-        ..Default::default()
-    };
+    let request =
+        |page_token| ListRequest { collection: "docs".into(), page_token, ..Default::default() };
     let first = server.search().list(request(String::new())).await.unwrap().into_inner();
     assert_eq!(ids(&first.documents), ["d0", "d1", "d2"]);
     let second = server.search().list(request(first.next_page_token)).await.unwrap().into_inner();
@@ -192,10 +189,8 @@ async fn filters_admit_the_same_documents_everywhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nearest_vector_is_the_first_hit() {
     let server = library().await;
-    let request = pb::SearchRequest {
-        limit: 2,
-        ..message::search_vector("docs", message::vector(4))
-    };
+    let request =
+        pb::SearchRequest { limit: 2, ..message::search_vector("docs", message::vector(4)) };
     let found = server.search().search(request).await.unwrap().into_inner();
     assert_eq!(found.hits.len(), 2);
     assert_eq!(found.hits[0].document.as_ref().unwrap().id, "e");

@@ -100,11 +100,7 @@ async fn refused_items_do_not_end_the_stream() {
         told,
         [
             (2, "", "document.id: is empty"),
-            (
-                3,
-                "short",
-                "document.vector: has 63 dimensions, collection `docs` expects 64"
-            ),
+            (3, "short", "document.vector: has 63 dimensions, collection `docs` expects 64"),
             (4, "", "item.document: is required"),
         ]
     );
@@ -170,7 +166,9 @@ async fn vanished_client_leaves_whole_documents_and_a_working_server() {
     };
     let mut stream = IngestClient::start_with(server.ingest(), start).await.unwrap();
     for i in 0..60_u64 {
-        stream.item(i, message::document(&format!("d{i}"), "Why does this take so long?")).await
+        stream
+            .item(i, message::document(&format!("d{i}"), "Why does this take so long?"))
+            .await
             .unwrap();
     }
     drop(stream);
@@ -208,9 +206,8 @@ async fn overspending_ends_the_stream() {
 async fn streams_that_break_the_order_are_ended() {
     let server = TestServer::start().await;
     server.collection("docs").await;
-    let start = || {
-        Some(Kind::Start(IngestStart { collection: "docs".into(), ..Default::default() }))
-    };
+    let start =
+        || Some(Kind::Start(IngestStart { collection: "docs".into(), ..Default::default() }));
     let item = || {
         let document = Some(message::with_vector("a", "words", 1));
         Some(Kind::Item(IngestItem { seq: 1, document }))
@@ -218,12 +215,7 @@ async fn streams_that_break_the_order_are_ended() {
     let unknown = IngestStart { collection: "nowhere".into(), ..Default::default() };
     let odd = IngestStart { collection: "docs".into(), durability: 9, ..Default::default() };
     for (name, messages, code, message) in [
-        (
-            "item first",
-            vec![item()],
-            Code::InvalidArgument,
-            "start: must be the first message",
-        ),
+        ("item first", vec![item()], Code::InvalidArgument, "start: must be the first message"),
         ("nothing", vec![], Code::InvalidArgument, "start: must be the first message"),
         ("empty first", vec![None], Code::InvalidArgument, "start: must be the first message"),
         ("start twice", vec![start(), start()], Code::InvalidArgument, "start: was sent twice"),
@@ -262,10 +254,7 @@ async fn deadline_ends_the_stream() {
     server.collection("docs").await;
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
     let start = IngestStart { collection: "docs".into(), ..Default::default() };
-    requests
-        .send(twn_protos::v1::IngestRequest { kind: Some(Kind::Start(start)) })
-        .await
-        .unwrap();
+    requests.send(twn_protos::v1::IngestRequest { kind: Some(Kind::Start(start)) }).await.unwrap();
     let mut request = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(receiver));
     request.set_timeout(Duration::from_millis(200));
     let mut answers = server.ingest().ingest(request).await.unwrap().into_inner();

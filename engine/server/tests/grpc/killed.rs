@@ -149,13 +149,7 @@ async fn write(channel: Channel, round: u64, stream: u64, ledger: Arc<Mutex<Ledg
 }
 
 /// Notes what has been acknowledged since last time: nothing older may come back.
-fn note(
-    noted: &mut usize,
-    ingest: &IngestClient,
-    round: u64,
-    stream: u64,
-    ledger: &Mutex<Ledger>,
-) {
+fn note(noted: &mut usize, ingest: &IngestClient, round: u64, stream: u64, ledger: &Mutex<Ledger>) {
     let mut ledger = ledger.lock().unwrap();
     for ack in &ingest.acks[*noted..] {
         let version = Some(Version { round, stream, item: ack.seq });

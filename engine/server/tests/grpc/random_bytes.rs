@@ -159,11 +159,8 @@ fn random_body(rng: &mut impl RngCore) -> Bytes {
     }
     let mut body = Vec::new();
     for _ in 0..rng.random_range(1..4) {
-        let mut message = if rng.random_ratio(1, 5) {
-            random_bytes(rng, 200)
-        } else {
-            random_message(rng, 4)
-        };
+        let mut message =
+            if rng.random_ratio(1, 5) { random_bytes(rng, 200) } else { random_message(rng, 4) };
         if rng.random_ratio(1, 10) {
             message.truncate(message.len() / 2);
         }

@@ -60,10 +60,8 @@ async fn policy_decides_the_route_and_usage_tells_it() {
     assert_eq!((always.gate_threshold, &always.thought), (None, &None));
     assert!(always.query_tokens >= never.query_tokens);
 
-    let auto = |threshold| ReasoningPolicy {
-        threshold: Some(threshold),
-        ..mode(ReasoningMode::Auto)
-    };
+    let auto =
+        |threshold| ReasoningPolicy { threshold: Some(threshold), ..mode(ReasoningMode::Auto) };
     let below = usage(&server, auto(1.0)).await;
     assert_eq!(below.route(), Route::Direct);
     assert_eq!(below.route_reason(), RouteReason::GateBelowThreshold);

@@ -45,10 +45,10 @@ async fn server_without_its_model_is_unavailable_and_says_why() {
     let ingest = crate::support::stream::IngestClient::start(server.ingest(), "docs").await;
     for answer in [info, search, upsert, ingest.map(drop)] {
         let status = answer.unwrap_err();
-        assert_eq!((status.code(), status.message()), (
-            Code::Unavailable,
-            "server is loading the model"
-        ));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unavailable, "server is loading the model")
+        );
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "MODEL_LOADING");
         let delay = details.retry_info().unwrap().retry_delay;
@@ -91,8 +91,7 @@ async fn reflection_lists_and_describes_the_services() {
         async move {
             let request =
                 v1::ServerReflectionRequest { host: String::new(), message_request: Some(request) };
-            let mut client =
-                v1::server_reflection_client::ServerReflectionClient::new(channel);
+            let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel);
             let answers = client.server_reflection_info(tokio_stream::once(request)).await;
             let answer = answers.unwrap().into_inner().next().await.unwrap().unwrap();
             answer.message_response.unwrap()
@@ -121,9 +120,8 @@ async fn reflection_lists_and_describes_the_services() {
             String::new(),
         )),
     };
-    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(
-        server.channel.clone(),
-    );
+    let mut client =
+        v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel.clone());
     let answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = answers.into_inner().next().await.unwrap().unwrap();
     assert!(matches!(
@@ -137,8 +135,7 @@ async fn reflection_lists_and_describes_the_services() {
 async fn compression_is_used_in_both_directions_when_asked_for() {
     let server = TestServer::start().await;
     for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
-        let mut client =
-            server.info().send_compressed(encoding).accept_compressed(encoding);
+        let mut client = server.info().send_compressed(encoding).accept_compressed(encoding);
         let answer = client.get_server_info(GetServerInfoRequest {}).await.unwrap();
         let used = answer.metadata().get("grpc-encoding").unwrap().to_str().unwrap();
         assert_eq!(used, encoding.to_string());
@@ -153,10 +150,10 @@ async fn request_ids_are_echoed_or_made_up() {
     let connection = RawConnection::open(server.address()).await;
     let path = "/twn.v1.InfoService/GetServerInfo";
     let answer = connection.call(path, &[("x-request-id", "mine")], framed(b"")).await.unwrap();
-    assert_eq!((answer.status.code(), &answer.headers["x-request-id"]), (
-        Code::Ok,
-        &http::HeaderValue::from_static("mine")
-    ));
+    assert_eq!(
+        (answer.status.code(), &answer.headers["x-request-id"]),
+        (Code::Ok, &http::HeaderValue::from_static("mine"))
+    );
     assert!(answer.body.len() > 5);
     let one = connection.call(path, &[], framed(b"")).await.unwrap();
     let two = connection.call(path, &[], framed(b"")).await.unwrap();
@@ -176,8 +173,7 @@ async fn data_outlives_the_server() {
 
     let second = TestServer::with(|options| options.engine.data.clone_from(&folder)).await;
     let channel = connect(second.address()).await;
-    let mut client =
-        twn_protos::v1::search_service_client::SearchServiceClient::new(channel);
+    let mut client = twn_protos::v1::search_service_client::SearchServiceClient::new(channel);
     let found = client.search(message::search("docs", "words")).await.unwrap().into_inner();
     assert_eq!(found.hits[0].document.as_ref().unwrap().text, "words");
 }

@@ -74,10 +74,8 @@ async fn searches_name_the_field_that_is_wrong() {
     invalid(search(|r| r.query = None).await, "query: is required");
     let empty = search(|r| r.query = None).await;
     assert_eq!(refused(empty).code(), Code::InvalidArgument);
-    let no_parts = pb::SearchRequest {
-        query: query(pb::Content::default()),
-        ..message::search("docs", "")
-    };
+    let no_parts =
+        pb::SearchRequest { query: query(pb::Content::default()), ..message::search("docs", "") };
     invalid(
         server.search().search(no_parts).await,
         "content: has no parts, at least one is needed",
@@ -114,13 +112,9 @@ async fn searches_name_the_field_that_is_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_have_the_right_length_and_a_direction() {
     let server = server().await;
-    let search = async |values| {
-        server.search().search(message::search_vector("docs", values)).await
-    };
-    invalid(
-        search(vec![1.0; 63]).await,
-        "vector: has 63 dimensions, collection `docs` expects 64",
-    );
+    let search =
+        async |values| server.search().search(message::search_vector("docs", values)).await;
+    invalid(search(vec![1.0; 63]).await, "vector: has 63 dimensions, collection `docs` expects 64");
     invalid(search(vec![]).await, "vector: has 0 dimensions, collection `docs` expects 64");
     let mut values = message::vector(1);
     values[3] = f32::NAN;
@@ -216,19 +210,15 @@ async fn filters_say_something_and_not_too_much() {
         search(filter(Kind::And(pb::And { filters: vec![exists("a"); 300] }))).await,
         &format!("{bad}it has more than 256 clauses"),
     );
-    let deep = (0..20).fold(exists("a"), |inner, _| pb::Filter {
-        kind: Some(Kind::Not(Box::new(inner))),
-    });
+    let deep =
+        (0..20).fold(exists("a"), |inner, _| pb::Filter { kind: Some(Kind::Not(Box::new(inner))) });
     invalid(search(Some(deep.clone())).await, &format!("{bad}it nests deeper than 16 levels"));
 
     let count = pb::CountRequest { collection: "docs".into(), filter: Some(deep.clone()) };
     let refused_count = refused(server.search().count(count).await);
     assert_eq!(refused_count.code(), Code::InvalidArgument);
-    let list = pb::ListRequest {
-        collection: "docs".into(),
-        filter: Some(deep),
-        ..Default::default()
-    };
+    let list =
+        pb::ListRequest { collection: "docs".into(), filter: Some(deep), ..Default::default() };
     assert_eq!(refused(server.search().list(list).await).code(), Code::InvalidArgument);
 }
 
@@ -345,9 +335,7 @@ async fn parts_that_the_model_cannot_read_are_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_and_reads_have_bounds() {
     let server = server().await;
-    let upsert = async |document| {
-        server.ingest().upsert(message::upsert("docs", [document])).await
-    };
+    let upsert = async |document| server.ingest().upsert(message::upsert("docs", [document])).await;
     let plain = || message::document("a", "words");
 
     let none: [pb::DocumentInput; 0] = [];
@@ -407,10 +395,7 @@ async fn writes_and_reads_have_bounds() {
         server.search().list(request).await
     };
     invalid(list(1_001, "").await, "page_size: 1001 is outside 1 to 1000");
-    invalid(
-        list(1, "0123").await,
-        "page_token: was not given out for this listing and filter",
-    );
+    invalid(list(1, "0123").await, "page_token: was not given out for this listing and filter");
 
     let embed = async |inputs: usize, kind| {
         let inputs = vec![message::text("x"); inputs];

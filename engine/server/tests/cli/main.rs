@@ -1,0 +1,8 @@
+//! Runs the real `twn` command: against a server with a tiny model, and without any.
+
+mod demo;
+mod doctor;
+mod documents;
+mod offline;
+mod restart;
+mod support;
