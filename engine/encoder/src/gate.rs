@@ -137,7 +137,8 @@ mod tests {
         // The first column of the first input: sin 0, sin 4, sin 8.
         let x = (0.0_f64 + 4.0_f64.sin() + 8.0_f64.sin()) / 3.0 + 0.25;
         // gelu by its definition, with the normal distribution at x = 0.3275 as a series.
-        let phi = 0.5 + (x - x.powi(3) / 6.0 + x.powi(5) / 40.0) / (2.0 * std::f64::consts::PI).sqrt();
+        let phi =
+            0.5 + (x - x.powi(3) / 6.0 + x.powi(5) / 40.0) / (2.0 * std::f64::consts::PI).sqrt();
         let want = 1.0 / (1.0 + (-(2.0 * x * phi - 1.0)).exp());
         assert!((f64::from(scores(&gate)[0]) - want).abs() < 1e-5, "{want}");
     }

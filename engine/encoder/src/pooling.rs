@@ -119,7 +119,10 @@ impl Pooler {
         let stray = (queries.is_some() && !pooling.uses_queries())
             || (mean.is_some() && !pooling.uses_mean());
         if stray {
-            return Err(format!("a projection is there that pooling `{}` does not use", pooling.name()));
+            return Err(format!(
+                "a projection is there that pooling `{}` does not use",
+                pooling.name()
+            ));
         }
         let width = |part: &Option<Projection>| part.as_ref().map_or(hidden, Projection::dimension);
         if pooling == Pooling::QueriesAndMean && width(&queries) != width(&mean) {
@@ -166,9 +169,9 @@ impl Pooler {
             let states = query_states.expect("pooling that uses query states is given them");
             project(&self.queries, states.mean_dim(1).squeeze_dim::<2>(1))
         });
-        let mean = pooling.uses_mean().then(|| {
-            project(&self.mean, means.expect("pooling that uses means is given them"))
-        });
+        let mean = pooling
+            .uses_mean()
+            .then(|| project(&self.mean, means.expect("pooling that uses means is given them")));
         match (queries, mean) {
             (Some(queries), Some(mean)) => queries + mean,
             (Some(one), None) | (None, Some(one)) => one,
@@ -185,9 +188,7 @@ impl Pooler {
 pub(crate) fn unit(mut values: Vec<f32>) -> Result<Vec<f32>, EncoderError> {
     let norm = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     if !norm.is_finite() || norm == 0.0 {
-        return Err(EncoderError::Internal {
-            problem: format!("the embedding has length {norm}"),
-        });
+        return Err(EncoderError::Internal { problem: format!("the embedding has length {norm}") });
     }
     for value in &mut values {
         *value = (f64::from(*value) / norm) as f32;
@@ -235,17 +236,21 @@ mod tests {
                 (format!("project.{name}.bias"), tensor(&[1], &[0.5])),
             ]
         };
-        let mut both: HostTensors =
-            projections("queries", [1.0, 1.0]).into_iter().chain(projections("mean", [1.0, -1.0])).collect();
+        let mut both: HostTensors = projections("queries", [1.0, 1.0])
+            .into_iter()
+            .chain(projections("mean", [1.0, -1.0]))
+            .collect();
         let device = Device::flex();
-        let refused = Pooler::take(&mut both.clone(), Pooling::Mean, 2, &device).expect_err("stray");
+        let refused =
+            Pooler::take(&mut both.clone(), Pooling::Mean, 2, &device).expect_err("stray");
         assert!(refused.contains("`mean` does not use"), "{refused}");
         let pooler = Pooler::take(&mut both, Pooling::QueriesAndMean, 2, &device).expect("valid");
         check(&pooler, Pooling::QueriesAndMean, &[5.5 - 9.5]);
         assert_eq!(pooler.dimension(2), 1);
 
         let mut one: HostTensors = projections("queries", [1.0, 1.0]).into_iter().collect();
-        let refused = Pooler::take(&mut one, Pooling::QueriesAndMean, 2, &device).expect_err("uneven");
+        let refused =
+            Pooler::take(&mut one, Pooling::QueriesAndMean, 2, &device).expect_err("uneven");
         assert!(refused.contains("must agree"), "{refused}");
     }
 

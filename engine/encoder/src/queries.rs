@@ -24,7 +24,12 @@ pub struct Queries {
 
 impl Queries {
     /// Draws small queries: Gaussian with standard deviation 0.02.
-    pub(crate) fn fresh(count: usize, hidden: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    pub(crate) fn fresh(
+        count: usize,
+        hidden: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
         let values = (0..count * hidden).map(|_| 0.02 * gaussian(rng)).collect();
         Self { rows: parameter(HostTensor { shape: vec![count, hidden], values }, device) }
     }

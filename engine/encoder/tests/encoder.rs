@@ -1,9 +1,9 @@
 //! The encoder behind its seam, on the tiny random Llama: what is embedded, counted,
 //! stopped and refused, and that nothing depends on what runs beside it.
 
+mod encoder_setup;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod golden;
-mod encoder_setup;
 
 use encoder_setup::{
     INTERFACES, POOLINGS, Setup, direct, error_between, greedy_options, prepare, think,
@@ -230,8 +230,7 @@ fn contexts_of_a_large_batch_can_still_think() {
     let setup = Setup::with_adapters();
     let mut encoder = setup.load();
     let long = "think before you search, and read it once; ".repeat(24);
-    let prompts: Vec<Prompt> =
-        (0..60).map(|i| prepare(&encoder, &format!("{i} {long}"))).collect();
+    let prompts: Vec<Prompt> = (0..60).map(|i| prepare(&encoder, &format!("{i} {long}"))).collect();
     let total: usize = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     assert!(total > 17_000, "{total} tokens are not more than a batch keeps");
     let mut batch = encoder.direct(&prompts.iter().collect::<Vec<_>>()).expect("runs");

@@ -80,10 +80,8 @@ fn check_golden(backbone: &Backbone, file: &str) {
             .iter()
             .map(|&position| rows[position as usize])
             .collect();
-        let sampled: Vec<f32> = rows
-            .iter()
-            .flat_map(|row| vocabulary.iter().map(|&id| row[id as usize]))
-            .collect();
+        let sampled: Vec<f32> =
+            rows.iter().flat_map(|row| vocabulary.iter().map(|&id| row[id as usize])).collect();
         let error = relative_error(&sampled, &golden.floats(&format!("{number}.logits")));
         assert!(error < ERROR_MAX, "prompt {number}: relative logit error {error}");
         let sums: Vec<f32> = rows.iter().map(|row| logsumexp(row)).collect();
@@ -117,8 +115,7 @@ fn check_batch(backbone: &Backbone, prompts: &[Vec<u32>]) {
     assert!(error < SELF_ERROR_MAX, "{error}");
 
     // One more token of each, in one pass and alone.
-    let mut spans: Vec<Span<'_>> =
-        caches.iter_mut().map(|cache| Span { len: 1, cache }).collect();
+    let mut spans: Vec<Span<'_>> = caches.iter_mut().map(|cache| Span { len: 1, cache }).collect();
     let step = values(backbone.forward(backbone.embed(&[7; PROMPTS]), &mut spans, None));
     let width = backbone.config().hidden_size;
     for (prompt, got) in prompts.iter().zip(step.chunks_exact(width)) {
@@ -133,10 +130,8 @@ fn check_batch(backbone: &Backbone, prompts: &[Vec<u32>]) {
 #[track_caller]
 fn check_pieces(backbone: &Backbone, prompt: &[u32], len: usize) {
     let mut cache = backbone.new_cache(0);
-    let pieces: Vec<f32> = prompt
-        .chunks(len)
-        .flat_map(|piece| values(extend(backbone, piece, &mut cache)))
-        .collect();
+    let pieces: Vec<f32> =
+        prompt.chunks(len).flat_map(|piece| values(extend(backbone, piece, &mut cache))).collect();
     let error = relative_error(&pieces, &values(hidden(backbone, prompt)));
     assert!(error < SELF_ERROR_MAX, "pieces of {len}: {error}");
 }

@@ -85,7 +85,8 @@ fn hidden_states_equal_peft_while_adapters_switch() {
 #[test]
 fn two_adapters_can_meet_in_one_cache() {
     let tokens = [3, 4, 5, 6, 7, 8];
-    let (first, second) = (read(&folder("all")).expect("whole"), read(&folder("qv")).expect("whole"));
+    let (first, second) =
+        (read(&folder("all")).expect("whole"), read(&folder("qv")).expect("whole"));
     let mixed = |lora: &Lora| {
         let mut cache = BACKBONE.new_cache(0);
         let span = Span { len: 4, cache: &mut cache };

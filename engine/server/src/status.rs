@@ -49,6 +49,31 @@ pub(crate) fn overspent(request_id: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// Takes over a status that the transport made of a message it could not read: in its
+/// own words, but with a code of our documentation, a reason and the request's id.
+/// A status of ours is left as it is.
+pub(crate) fn adopted(status: Status, request_id: &str) -> Status {
+    if status.code() == Code::Ok || !status.details().is_empty() {
+        return status;
+    }
+    let (code, reason) = match status.code() {
+        // By gRPC's convention what does not decode is INTERNAL, but it is not our fault.
+        Code::Internal => (Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        Code::OutOfRange => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        Code::Unimplemented => (Code::Unimplemented, "UNKNOWN_METHOD_OR_ENCODING"),
+        other => (other, "TRANSPORT"),
+    };
+    let message = match status.message() {
+        "" => "there is no such method",
+        message => message,
+    };
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    details.set_request_info(request_id, "");
+    let metadata = status.metadata().clone();
+    Status::with_error_details_and_metadata(code, shortened(message), details, metadata)
+}
+
 /// Logs what the client is not told.
 pub(crate) fn log_our_fault(error: &ServiceError, request_id: &str) {
     if let ServiceError::Internal { .. } | ServiceError::DataLoss { .. } = error {
@@ -205,6 +230,25 @@ mod tests {
         let violation = &details.bad_request().unwrap().field_violations[0];
         assert_eq!(violation.field, "limit");
         assert_eq!(violation.description, "0 is outside 1 to 9");
+    }
+
+    #[test]
+    fn statuses_of_the_transport_are_adopted() {
+        for (status, code, reason) in [
+            (Status::internal("bad bytes"), Code::InvalidArgument, "MALFORMED_MESSAGE"),
+            (Status::out_of_range("too long"), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            (Status::unimplemented(""), Code::Unimplemented, "UNKNOWN_METHOD_OR_ENCODING"),
+        ] {
+            let status = adopted(status, "id-1");
+            assert_eq!(status.code(), code);
+            assert!(!status.message().is_empty());
+            let details = status.get_error_details();
+            assert_eq!(details.error_info().unwrap().reason, reason);
+            assert_eq!(details.request_info().unwrap().request_id, "id-1");
+        }
+        let own = adopted(status(&ServiceError::Internal { problem: String::new() }, "a"), "b");
+        assert_eq!(own.code(), Code::Internal);
+        assert_eq!(own.get_error_details().request_info().unwrap().request_id, "a");
     }
 
     #[test]

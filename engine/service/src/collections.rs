@@ -8,7 +8,7 @@ use std::{
 };
 
 use twn_encoder::EncoderInfo;
-use twn_index::{Collection, CollectionConfig, HnswConfig, Stats};
+use twn_index::{Collection, CollectionConfig, HnswConfig, IndexError, Stats};
 
 use crate::{error::ServiceError, limits::Limits, writer::Writer};
 
@@ -86,6 +86,11 @@ impl Collections {
             }
             let slot = match Collection::open(&entry.path()) {
                 Ok(collection) => Slot::Open(Arc::new(Hosted::new(&name, collection))),
+                Err(IndexError::NotFound { path }) => {
+                    // A creation that was never answered; its name is free again.
+                    tracing::warn!(path = %path.display(), "unfinished collection, ignored");
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(collection = name, %error, "cannot open collection");
                     Slot::Damaged(error.to_string())

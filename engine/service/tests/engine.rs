@@ -414,6 +414,26 @@ async fn collections_come_and_go() {
 }
 
 #[tokio::test]
+async fn damaged_collection_is_named_and_leaves_the_others_alone() {
+    let data = TempDir::new().expect("tempdir");
+    let first = engine(data.path());
+    upsert(&first, vec![document("a", "one")]).await;
+    let create = CreateCollection { name: "other".into(), ..CreateCollection::default() };
+    first.create_collection(create).await.expect("create");
+    first.shut_down().await;
+    drop(first);
+    let folder = data.path().join("collections");
+    fs_err::write(folder.join("docs/CURRENT"), "nonsense").expect("damage");
+    fs_err::create_dir(folder.join("unfinished")).expect("folder without a manifest");
+
+    let second = engine(data.path());
+    assert!(matches!(second.collection("docs"), Err(ServiceError::DataLoss { .. })));
+    assert_eq!(second.collection("other").expect("sound").name, "other");
+    let create = CreateCollection { name: "unfinished".into(), ..CreateCollection::default() };
+    second.create_collection(create).await.expect("its name is free");
+}
+
+#[tokio::test]
 async fn deletes_are_counted_and_final() {
     let data = TempDir::new().expect("tempdir");
     let engine = engine(data.path());

@@ -137,7 +137,11 @@ impl Manifest {
             return Err(format!(
                 "format version is {}, this build reads {MANIFEST_VERSION}; {}",
                 version.format_version,
-                if version.format_version > MANIFEST_VERSION { "update twn" } else { "make it anew" },
+                if version.format_version > MANIFEST_VERSION {
+                    "update twn"
+                } else {
+                    "make it anew"
+                },
             ));
         }
         let manifest: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;

@@ -129,7 +129,8 @@ impl PeftConfig {
         Ok(Self {
             targets: Targets::parse(get("target_modules"))?,
             rank: rank(get("r")).ok_or_else(|| wrong("r", get("r")))?,
-            alpha: alpha(get("lora_alpha")).ok_or_else(|| wrong("lora_alpha", get("lora_alpha")))?,
+            alpha: alpha(get("lora_alpha"))
+                .ok_or_else(|| wrong("lora_alpha", get("lora_alpha")))?,
             rank_patterns: patterns("rank_pattern", get("rank_pattern"), rank)?,
             alpha_patterns: patterns("alpha_pattern", get("alpha_pattern"), alpha)?,
             rank_stabilised,
@@ -140,9 +141,9 @@ impl PeftConfig {
     pub(super) fn targets(&self, module: &str) -> bool {
         match &self.targets {
             Targets::Suffixes(suffixes) => suffixes.iter().any(|suffix| {
-                module.strip_suffix(suffix.as_str()).is_some_and(|rest| {
-                    rest.is_empty() || rest.ends_with('.')
-                })
+                module
+                    .strip_suffix(suffix.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }),
             Targets::Pattern(pattern) => pattern.is_match(module),
             Targets::AllLinear => true,

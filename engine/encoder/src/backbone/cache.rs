@@ -48,9 +48,8 @@ impl KvCache {
 
     /// Bytes the buffers hold, shared ones included.
     pub fn bytes(&self) -> usize {
-        let size = |layer: &LayerCache| {
-            2 * layer.keys.dims().iter().product::<usize>() * size_of::<f32>()
-        };
+        let size =
+            |layer: &LayerCache| 2 * layer.keys.dims().iter().product::<usize>() * size_of::<f32>();
         self.layers.iter().flatten().map(size).sum()
     }
 
@@ -85,21 +84,14 @@ impl KvCache {
 
 /// Writes `rows` at `start` of `buffer`, in place when the buffer is large enough and
 /// nobody shares it.
-fn write(
-    buffer: Option<Tensor<3>>,
-    rows: Tensor<3>,
-    start: usize,
-    capacity: usize,
-) -> Tensor<3> {
+fn write(buffer: Option<Tensor<3>>, rows: Tensor<3>, start: usize, capacity: usize) -> Tensor<3> {
     let [added, heads, width] = rows.dims();
     let buffer = match buffer {
         Some(buffer) if buffer.dims()[0] >= start + added => buffer,
         old => {
             let grown = Tensor::zeros([capacity, heads, width], &rows.device());
             match old {
-                Some(old) if start > 0 => {
-                    grown.slice_assign([0..start], old.slice([0..start]))
-                }
+                Some(old) if start > 0 => grown.slice_assign([0..start], old.slice([0..start])),
                 _ => grown,
             }
         }

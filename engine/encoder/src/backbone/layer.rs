@@ -3,11 +3,7 @@
 use burn::tensor::{Tensor, activation::silu};
 
 use super::{
-    BackboneConfig, Span,
-    attention::attend,
-    norm::RmsNorm,
-    rope::Rotation,
-    weights::Weights,
+    BackboneConfig, Span, attention::attend, norm::RmsNorm, rope::Rotation, weights::Weights,
 };
 use crate::{
     adapter::{LoraLayer, Target},

@@ -136,10 +136,8 @@ impl Backbone {
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.dims()[0], total, "spans cover the rows");
         assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
-        let positions: Vec<usize> = spans
-            .iter()
-            .flat_map(|span| span.cache.len()..span.cache.len() + span.len)
-            .collect();
+        let positions: Vec<usize> =
+            spans.iter().flat_map(|span| span.cache.len()..span.cache.len() + span.len).collect();
         let pass = Pass {
             config: &self.config,
             rotation: self.rope.rotation(&positions),

@@ -49,7 +49,11 @@ impl<'a> Weights<'a> {
     }
 
     /// Reads the scales of a norm.
-    pub(super) fn norm(&self, name: &str, config: &BackboneConfig) -> Result<RmsNorm, EncoderError> {
+    pub(super) fn norm(
+        &self,
+        name: &str,
+        config: &BackboneConfig,
+    ) -> Result<RmsNorm, EncoderError> {
         let host = self.host(name, &[config.hidden_size])?;
         let data = TensorData::new(host.values, [1, config.hidden_size]);
         Ok(RmsNorm::new(Tensor::from_data(data, self.device), config.rms_norm_eps))

@@ -60,7 +60,10 @@ impl Encoder {
         let refuse = |problem: String| EncoderError::Option { option: "context_tokens", problem };
         let max = checkpoint.config.max_positions;
         if context_tokens > max {
-            return Err(refuse(format!("is {context_tokens}, {} has at most {max}", checkpoint.name)));
+            return Err(refuse(format!(
+                "is {context_tokens}, {} has at most {max}",
+                checkpoint.name
+            )));
         }
         let tensors = checkpoint.tensors.as_ref();
         let backbone = Backbone::load(&checkpoint.config, tensors, context_tokens, &device)?;

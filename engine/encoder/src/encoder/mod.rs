@@ -24,9 +24,7 @@ pub(crate) use sequence::Sequence;
 use crate::{
     adapter::Interface,
     backbone::KvCache,
-    embedder::{
-        Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
-    },
+    embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     prompter::Prompter,
     thought::{Markers, ModelThought},
@@ -94,10 +92,7 @@ impl Encoder {
     }
 
     /// Embeds one wave of prompts.
-    fn direct_wave(
-        &mut self,
-        prompts: &[&Prompt],
-    ) -> Result<Vec<Direct<Context>>, EncoderError> {
+    fn direct_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
         let interface = self.interface();
         let role = match interface {
             Interface::Cache => Role::Reasoning,
@@ -225,18 +220,11 @@ impl Embedder for Encoder {
             }
         };
         let pooling = self.model.adapters.manifest.pooling;
-        let states = pooling
-            .uses_queries()
-            .then(|| self.model.query_states(&mut [&mut sequence.cache]));
+        let states =
+            pooling.uses_queries().then(|| self.model.query_states(&mut [&mut sequence.cache]));
         let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
         let embedding = self.model.embed(states, &[sequence.sum.mean()])?.remove(0);
-        Ok(Reasoned {
-            embedding,
-            thought: text,
-            reasoning_tokens,
-            query_tokens,
-            stop_reason,
-        })
+        Ok(Reasoned { embedding, thought: text, reasoning_tokens, query_tokens, stop_reason })
     }
 }
 

@@ -2,12 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    Encoder, Sequence,
-    model::Role,
-    prefix::PrefixCache,
-    sequence::run,
-};
+use super::{Encoder, Sequence, model::Role, prefix::PrefixCache, sequence::run};
 use crate::{backbone::KvCache, error::EncoderError};
 
 /// A token sequence that is to run.

@@ -32,10 +32,8 @@ impl PrefixCache {
 
     /// Finds a prefix; the cache shares its memory until it is written to.
     pub(super) fn get(&mut self, role: Role, tokens: &[u32]) -> Option<KvCache> {
-        let at = self
-            .entries
-            .iter()
-            .position(|entry| entry.role == role && entry.tokens == tokens)?;
+        let at =
+            self.entries.iter().position(|entry| entry.role == role && entry.tokens == tokens)?;
         let entry = self.entries.remove(at)?;
         let cache = entry.cache.clone();
         self.entries.push_back(entry);

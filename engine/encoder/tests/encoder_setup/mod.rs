@@ -73,8 +73,7 @@ impl Setup {
 
     fn fresh(&self, checkpoint: &Checkpoint) -> Adapters {
         let device = Device::flex();
-        let backbone =
-            Backbone::load(&checkpoint.config, checkpoint.tensors.as_ref(), 8, &device);
+        let backbone = Backbone::load(&checkpoint.config, checkpoint.tensors.as_ref(), 8, &device);
         let parameters = backbone.expect("loads").parameters();
         let mut adapters = Adapters::fresh(checkpoint, parameters, self.seed, &device);
         let bias = Tensor::from_data([self.gate_bias], &device);
@@ -163,8 +162,7 @@ impl Reference {
 
     /// Embeds `tokens` with the states at `pooled` as the mean.
     fn embed(&self, tokens: &[u32], pooled: &[usize]) -> Vec<f32> {
-        let lora =
-            if self.reencode { &self.adapters.embedding } else { &self.adapters.reasoning };
+        let lora = if self.reencode { &self.adapters.embedding } else { &self.adapters.reasoning };
         let mut cache = self.backbone.new_cache(0);
         let states = values(self.forward(self.backbone.embed(tokens), &mut cache, lora));
         let queries = self.adapters.queries.repeated(1);
@@ -217,7 +215,12 @@ impl Reference {
     }
 
     /// The embedding after a thought.
-    pub(crate) fn reasoned(&self, prompt: &Prompt, thought: &[u32], decoded: Vec<usize>) -> Vec<f32> {
+    pub(crate) fn reasoned(
+        &self,
+        prompt: &Prompt,
+        thought: &[u32],
+        decoded: Vec<usize>,
+    ) -> Vec<f32> {
         let tokens = [&prompt.tokens, thought].concat();
         let pooled: Vec<usize> = prompt.content.clone().chain(decoded).collect();
         self.embed(&tokens, &pooled)

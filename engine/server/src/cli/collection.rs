@@ -13,7 +13,7 @@ use crate::{
     output::{self, figures, table},
 };
 
-/// List, create, show, seal and delete collections
+/// What to do with collections.
 #[derive(Debug, Clone, Subcommand)]
 pub enum CollectionCommand {
     /// List all collections
@@ -67,7 +67,7 @@ pub struct CreateArgs {
     /// Candidates kept while searching, unless a search says otherwise [default: 64]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub ef_search: u32,
-    /// Documents that are sealed into a segment together
+    /// Documents that are sealed into a segment together [default: 20000]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub seal_rows: u32,
     /// Whom to ask.

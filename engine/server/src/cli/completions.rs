@@ -6,9 +6,7 @@ use clap_complete::Shell;
 use super::{Cli, Outcome};
 use crate::output::Output;
 
-/// Print a shell's completion script
-///
-/// For bash: `source <(twn completions bash)`
+/// Whose script to print.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
     /// Which shell

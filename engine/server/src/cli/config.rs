@@ -11,7 +11,7 @@ use crate::{
     output::Output,
 };
 
-/// Print or check the configuration
+/// What to do with the configuration.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
     /// Print every setting and where it comes from, as a TOML file that can be used

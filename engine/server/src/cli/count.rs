@@ -7,7 +7,7 @@ use twn_protos::v1 as pb;
 use super::{Outcome, ServerArg, Session, filter};
 use crate::client::patiently;
 
-/// Count documents, exactly
+/// What to count.
 #[derive(Debug, Clone, Args)]
 pub struct CountArgs {
     /// Where they are

@@ -10,7 +10,7 @@ use crate::client::patiently;
 /// Ids that one request may have.
 const BATCH: usize = 1_000;
 
-/// Delete documents by id
+/// Which documents to delete.
 #[derive(Debug, Clone, Args)]
 pub struct DeleteArgs {
     /// The documents' ids

@@ -7,10 +7,7 @@ use clap::Args;
 use super::{Outcome, Session, model, serve::EngineArgs};
 use crate::{config::Flag, demo};
 
-/// Pull the model, start a server, ingest, search, and show how each answer was made
-///
-/// The documents are the descriptions of the crates in cargo's own registry folder, or the
-/// plain text files of a folder. Takes up to three minutes on two cores; `--documents` bounds it.
+/// What to demonstrate.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DemoArgs {
     /// Take the plain text files of this folder instead of cargo's crates

@@ -9,9 +9,7 @@ use crate::{
     doctor::{self, Status},
 };
 
-/// Check machine, model, data and server, and say what to do
-///
-/// Exits with 1 when something has to be done before a server can run.
+/// What to examine.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DoctorArgs {
     /// The model and where data is kept.

@@ -21,9 +21,7 @@ const BATCH: usize = 16;
 const VALUES_SHOWN: usize = 4;
 const SNIPPET_CHARS: usize = 60;
 
-/// Print the embeddings of texts, and how each was made
-///
-/// With `--json`: one object a text, with its `values`, `usage` and `timings`.
+/// What to embed, and how.
 #[derive(Debug, Clone, Args)]
 pub struct EmbedArgs {
     /// The texts; a single - reads one from each line of standard input

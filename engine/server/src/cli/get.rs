@@ -7,9 +7,7 @@ use twn_protos::v1 as pb;
 use super::{Outcome, ServerArg, Session, model::lines};
 use crate::{client::patiently, output};
 
-/// Read documents by id
-///
-/// Exits with 1 when one of them does not exist.
+/// Which documents to read.
 #[derive(Debug, Clone, Args)]
 pub struct GetArgs {
     /// The documents' ids

@@ -28,16 +28,7 @@ use crate::{
 /// Records that are read ahead of what is sent.
 const READ_AHEAD: usize = 64;
 
-/// Send documents to a server, and print a summary
-///
-/// JSONL has an object a line: `text` (or `content`, a list of texts), and optionally `id`,
-/// `payload` and `vector`; other fields join the payload. CSV has a header row; other columns
-/// become the payload. In a folder every plain text file is a document, its id the path
-/// within the folder. A document without an id gets one from its content.
-///
-/// What can't be read is reported with its line and does not stop the rest. An interrupted
-/// ingest goes on where it stopped when the same command runs again, and documents that the
-/// server has already are not encoded again.
+/// What to ingest, and how.
 #[derive(Debug, Clone, Args)]
 pub struct IngestArgs {
     /// Files (.jsonl, .csv, .tsv, .txt, .md, …), folders of plain text, or - for standard input

@@ -8,6 +8,7 @@ pub mod delete;
 pub mod demo;
 pub mod doctor;
 pub mod embed;
+pub mod eval;
 pub mod get;
 pub mod ingest;
 pub mod model;
@@ -69,15 +70,32 @@ pub struct Globals {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a server
+    /// Run a server until it is told to stop
+    ///
+    /// SIGTERM or Ctrl-C lets it finish what it has accepted; a second one stops it at once.
+    /// With --json it prints an event when it listens and one when it serves.
     Serve(serve::ServeArgs),
     /// Send documents to a server: JSONL, CSV, plain text, folders
+    ///
+    /// JSONL has an object a line: `text` (or `content`, a list of texts), and optionally `id`,
+    /// `payload` and `vector`; other fields join the payload. CSV has a header row; other
+    /// columns become the payload. In a folder every plain text file is a document, its id
+    /// the path within the folder. A document without an id gets one from its content.
+    ///
+    /// What can't be read is reported with its line and does not stop the rest. An
+    /// interrupted ingest goes on where it stopped when the same command runs again, and
+    /// documents that the server has already are not encoded again. Exits with 1 when
+    /// something was not stored.
     Ingest(ingest::IngestArgs),
-    /// Find the documents nearest to a query
+    /// Find the documents nearest to a query, and say how the query was embedded
     Search(search::SearchArgs),
-    /// Print the embeddings of texts
+    /// Print the embeddings of texts, and how each was made
+    ///
+    /// With --json: one object a text, with its `values`, `usage` and `timings`.
     Embed(embed::EmbedArgs),
     /// Read documents by id
+    ///
+    /// Exits with 1 when one of them does not exist.
     Get(get::GetArgs),
     /// Count documents
     Count(count::CountArgs),
@@ -90,13 +108,24 @@ pub enum Command {
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// Pull the model, start a server, ingest, search, and show how each answer was made
+    ///
+    /// The documents are the descriptions of the crates in cargo's own registry folder, or
+    /// the plain text files of a folder. Takes at most three minutes on two cores; --documents
+    /// and --seconds bound it. Everything but the model is thrown away, unless --data keeps it.
     Demo(demo::DemoArgs),
+    /// Measure how well an encoder retrieves
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Check machine, model, data and server, and say what to do
+    ///
+    /// Exits with 1 when something has to be done before a server can run.
     Doctor(doctor::DoctorArgs),
     /// Print or check the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print a shell's completion script
+    ///
+    /// For bash: `source <(twn completions bash)`
     Completions(completions::CompletionsArgs),
 }
 
@@ -139,6 +168,7 @@ mod tests {
             "model list",
             "model show smollm2-135m-instruct",
             "model inspect /f",
+            "eval beir data --mode never,adaptive,always --baseline bm25 --json",
             "demo --documents 10 --folder /f --data /d --model /m --json",
             "doctor --json --data /d",
             "config print --config /f",

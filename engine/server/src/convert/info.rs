@@ -5,7 +5,7 @@ use std::time::Duration;
 use twn_protos::v1 as pb;
 use twn_service::{EncoderInfo, Limits, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH};
 
-use super::{count32, usage::duration};
+use super::{count32, json::MAX_PAYLOAD_DEPTH, mask::MAX_MASK_PATHS, usage::duration};
 
 /// Kinds of parts that the encoder reads, by their names in the protocol.
 const SUPPORTED_PARTS: [&str; 1] = ["text"];
@@ -66,5 +66,8 @@ fn limits(limits: &Limits, max_message_bytes: usize) -> pb::Limits {
         max_queue_items: count32(limits.max_queue_items),
         max_queue_tokens: limits.max_queue_tokens as u64,
         max_deadline: Some(duration(limits.max_deadline())),
+        max_ids: count32(limits.max_ids),
+        max_payload_depth: count32(MAX_PAYLOAD_DEPTH),
+        max_mask_paths: count32(MAX_MASK_PATHS),
     }
 }

@@ -5,7 +5,7 @@ use twn_protos::v1 as pb;
 use twn_service::ServiceError;
 
 /// Paths that one mask may name.
-const MAX_PATHS: usize = 256;
+pub(crate) const MAX_MASK_PATHS: usize = 256;
 
 /// Which fields of a document to return.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,8 +23,8 @@ impl Mask {
         let message = message.unwrap_or_default();
         let payload = message.payload.map(|mask| mask.paths);
         let paths = payload.as_ref().map_or(0, Vec::len);
-        if paths > MAX_PATHS {
-            let problem = format!("has {paths} paths, at most {MAX_PATHS} are allowed");
+        if paths > MAX_MASK_PATHS {
+            let problem = format!("has {paths} paths, at most {MAX_MASK_PATHS} are allowed");
             return Err(ServiceError::invalid("mask.payload", problem));
         }
         Ok(Self {

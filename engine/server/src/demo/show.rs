@@ -36,7 +36,7 @@ pub(crate) fn print(shown: &Shown, data: Option<&Path>, output: Output) -> anyho
         "\ntokens: prompt + thought. gate: how likely thinking helps; AUTO thinks above the threshold."
     ))?;
     if !encoder.trained {
-        output.line(format_args!("This encoder is UNTRAINED: {}", encoder.note))?;
+        output.line(format_args!("This encoder is {}", encoder.note))?;
     }
     let data = kept(data);
     output.line(format_args!(

@@ -31,7 +31,7 @@ pub(super) async fn examine(config: &Config, is_running: bool) -> Vec<Check> {
     };
     let mut checks = vec![Check::ok(NAME, format!("{} can be written", folder.display()))];
     if collections.iter().any(|collection| is_locked(collection)) {
-        let detail = format!("{} collections are open in a running server", collections.len());
+        let detail = format!("{} open in a running server", counted(collections.len()));
         checks.push(if is_running {
             Check::ok(NAME, detail)
         } else {
@@ -42,6 +42,10 @@ pub(super) async fn examine(config: &Config, is_running: bool) -> Vec<Check> {
         checks.extend(open_all(config, &collections).await);
     }
     checks
+}
+
+fn counted(collections: usize) -> String {
+    if collections == 1 { "1 collection".to_owned() } else { format!("{collections} collections") }
 }
 
 fn unusable(error: &io::Error) -> Check {
@@ -101,6 +105,6 @@ async fn open_all(config: &Config, collections: &[PathBuf]) -> Vec<Check> {
     }
     engine.shut_down().await;
     let opened = collections.len() - checks.len();
-    checks.insert(0, Check::ok(NAME, format!("{opened} collections open, {documents} documents")));
+    checks.insert(0, Check::ok(NAME, format!("{} opened, {documents} documents", counted(opened))));
     checks
 }

@@ -45,7 +45,7 @@ pub(crate) fn read(
 fn parse(line: &[u8], fields: &Fields) -> Result<Draft, String> {
     let text = std::str::from_utf8(line).map_err(|error| format!("is not UTF-8: {error}"))?;
     let mut object: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| format!("is no JSON object: {error}"))?;
+        serde_json::from_str(text).map_err(|error| not_an_object(&error))?;
 
     let id = object.remove(&fields.id).map(|id| id_of(id, &fields.id)).transpose()?.flatten();
     let mut texts = Vec::new();
@@ -67,6 +67,13 @@ fn parse(line: &[u8], fields: &Fields) -> Result<Draft, String> {
         Some(other) => return Err(format!("`payload` is {}, not an object", kind(&other))),
     };
     Ok(Draft { id, texts, payload, vector })
+}
+
+/// Takes the line out of the message: it is always the first, since one line is all there is.
+fn not_an_object(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    format!("is no JSON object: {what} at column {}", error.column())
 }
 
 fn id_of(value: Value, name: &str) -> Result<Option<String>, String> {
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn unusable_lines_are_explained() {
-        refused(b"{", "is no JSON object");
+        refused(b"{", "is no JSON object: EOF while parsing an object at column 1");
         refused(b"[1]", "is no JSON object");
         refused(b"{\"text\": \"\xff\"}", "is not UTF-8");
         refused(br#"{"id": "a"}"#, "neither `text` nor `content` nor `vector`");

@@ -7,7 +7,7 @@ use super::summary_of_timings;
 
 /// Makes a table that fits the terminal, without lines around it. The columns named in
 /// `right` are aligned to the right.
-pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table {
+pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -19,7 +19,10 @@ pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
+    // What is left of the lines around it are the spaces beside them.
+    let lines =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Cuts a text to one line of at most `max` characters. Control characters, which could
@@ -97,6 +100,12 @@ fn short(name: &str, prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_have_no_spaces_around_them() {
+        let rows = vec![vec!["7".into(), "x".into()], vec!["10".into(), String::new()]];
+        assert_eq!(table(&["n", "text"], &[0], rows), " n  text\n 7  x\n10");
+    }
 
     #[test]
     fn long_texts_become_one_short_line() {

@@ -16,7 +16,7 @@ use std::{
 use http::{HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, codegen::Service};
+use tonic::{Code, Status, body::Body, codegen::Service};
 use twn_service::ServiceError;
 
 use crate::{
@@ -67,7 +67,8 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
         let is_health = path.starts_with(HEALTH_PREFIX);
-        let ending = (!path.starts_with(OWN_PREFIX)).then(|| self.draining.clone());
+        let is_own = path.starts_with(OWN_PREFIX);
+        let ending = (!is_own).then(|| self.draining.clone());
         let timeout = deadline::timeout(request.headers());
 
         let patience = timeout.as_ref().ok().copied().flatten().map(deadline::ours);
@@ -95,6 +96,7 @@ where
                 Some(error) => refused(&error, &context),
                 None => answer(inner, request, &context).await,
             };
+            let response = if is_own { adopted(response, &context) } else { response };
             Ok(finish(response, &context, |body| AnswerBody::new(body, log, ending, place)))
         })
     }
@@ -129,6 +131,16 @@ where
 
 fn refused(error: &ServiceError, context: &CallContext) -> Response<Body> {
     status::status(error, &context.request_id).into_http()
+}
+
+/// Gives the transport's refusals our codes and details; see [`status::adopted`].
+fn adopted(response: Response<Body>, context: &CallContext) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok => {
+            status::adopted(status, &context.request_id).into_http()
+        }
+        _ => response,
+    }
 }
 
 /// Echoes the request's id and hands the body over to the log.

@@ -119,7 +119,7 @@ impl End {
         match self {
             Self::Gone => None,
             Self::Refused(error) => Some(status::status(&error, request_id)),
-            Self::Broken(status) => Some(status),
+            Self::Broken(status) => Some(status::adopted(status, request_id)),
         }
     }
 }

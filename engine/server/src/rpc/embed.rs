@@ -155,7 +155,8 @@ impl Exchange for Embeddings {
             Ok(embedding) => embed_stream_response::Result::Embedding(embedding),
             Err((error, message)) => {
                 let code = status::code(&error).into();
-                embed_stream_response::Result::Error(EmbedError { code, message })
+                let reason = status::reason(&error).to_owned();
+                embed_stream_response::Result::Error(EmbedError { code, message, reason })
             }
         };
         EmbedStreamResponse { tag, result: Some(result) }

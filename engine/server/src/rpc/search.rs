@@ -183,7 +183,8 @@ impl Exchange for Searches {
             Ok(response) => search_stream_response::Result::Response(response),
             Err((error, message)) => {
                 let code = status::code(&error).into();
-                search_stream_response::Result::Error(SearchError { code, message })
+                let reason = status::reason(&error).to_owned();
+                search_stream_response::Result::Error(SearchError { code, message, reason })
             }
         };
         SearchStreamResponse { tag, result: Some(result) }

@@ -54,7 +54,7 @@ fn a_doctor_looks_into_the_data_folder() {
 
     let (code, report) = examine(&url);
     assert_eq!(code, 0, "{report}");
-    assert!(of(&report, "data")[1].1.contains("2 collections open"), "{report}");
+    assert!(of(&report, "data")[1].1.contains("2 collections opened"), "{report}");
 
     let manifest = fs_err::read_dir(home.path("data/collections/b")).unwrap();
     for file in manifest.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {

@@ -161,6 +161,7 @@ async fn embed_stream_answers_every_tag_and_survives_failures() {
                 assert_eq!(answer.tag % 10, 3);
                 assert_eq!(Code::from(error.code), Code::InvalidArgument);
                 assert_eq!(error.message, "input: is required");
+                assert_eq!(error.reason, "INVALID_FIELD");
             }
         }
     }
@@ -189,6 +190,7 @@ async fn search_stream_answers_every_tag_and_survives_failures() {
                 assert_eq!(answer.tag, 30);
                 assert_eq!(Code::from(error.code), Code::NotFound);
                 assert_eq!(error.message, "collection `nowhere` does not exist");
+                assert_eq!(error.reason, "COLLECTION_NOT_FOUND");
             }
         }
     }

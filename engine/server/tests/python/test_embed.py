@@ -99,26 +99,30 @@ class FailureTest(ClientTest):
                 self.assertTrue(violation.field.startswith(field), violation)
                 self.assertTrue(violation.description)
 
-    def test_a_short_deadline_ends_a_long_thought(self):
+    def long_thoughts(self):
         budget = self.server.describe().limits.max_token_budget
-        request = embed_pb2.EmbedRequest(
-            inputs=[text(f"long thought {number}") for number in range(32)],
+        return embed_pb2.EmbedRequest(
+            inputs=[text(f"long thought {number}") for number in range(64)],
             reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=3),
         )
+
+    def test_a_short_deadline_ends_a_long_thought(self):
+        request = self.long_thoughts()
         started = time.monotonic()
         with self.assertRaises(grpc.RpcError) as caught:
             self.server.embed.Embed(request, timeout=0.02)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
         self.assertLess(time.monotonic() - started, 10)
-        self.assertTrue(self.server.describe().version)
+
+        # The header without a timer of the client's own: this answer is the server's.
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.server.embed.Embed(request, metadata=[("grpc-timeout", "20m")])
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        found = details_of(caught.exception)
+        self.assertEqual(found["ErrorInfo"].reason, "DEADLINE_EXCEEDED")
 
     def test_a_cancelled_call_ends_and_leaves_the_server_well(self):
-        budget = self.server.describe().limits.max_token_budget
-        request = embed_pb2.EmbedRequest(
-            inputs=[text(f"unwanted {number}") for number in range(32)],
-            reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=5),
-        )
-        call = self.server.embed.Embed.future(request, timeout=TIMEOUT_S)
+        call = self.server.embed.Embed.future(self.long_thoughts(), timeout=TIMEOUT_S)
         call.cancel()
         self.assertTrue(call.cancelled())
         self.assertEqual(call.code(), grpc.StatusCode.CANCELLED)

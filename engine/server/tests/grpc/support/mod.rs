@@ -9,11 +9,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
-use twn_server::serve::{DEFAULT_DRAIN, DEFAULT_MAX_MESSAGE_BYTES, RunningServer, ServeOptions, start};
 use twn_protos::v1::{
     CreateCollectionRequest, collection_service_client::CollectionServiceClient,
     embed_service_client::EmbedServiceClient, info_service_client::InfoServiceClient,
     ingest_service_client::IngestServiceClient, search_service_client::SearchServiceClient,
+};
+use twn_server::serve::{
+    DEFAULT_DRAIN, DEFAULT_MAX_MESSAGE_BYTES, RunningServer, ServeOptions, start,
 };
 use twn_service::{BatchOptions, EngineOptions, Limits, PolicyDefaults};
 
