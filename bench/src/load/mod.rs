@@ -15,7 +15,8 @@
 //! | `client` | connections, requests, what came back |
 //! | `drive` | the two loops |
 //! | `record` | histograms by route, the interval log |
-//! | `report` | the figures as JSON and as a table |
+//! | `report` | the figures, as JSON |
+//! | `table` | the figures, for people |
 
 mod client;
 mod drive;
@@ -24,6 +25,7 @@ mod queries;
 mod record;
 mod report;
 mod schedule;
+mod table;
 #[cfg(test)]
 mod tests;
 

@@ -231,7 +231,7 @@ async fn what_the_server_cannot_take_is_counted_as_unfinished_and_dropped() {
     let result = &report.result;
     assert_eq!((result.unfinished, result.dropped, result.answered), (10, 40, 0));
     assert_eq!((result.error_rate, result.think_rate), (1.0, None));
-    assert!(report.to_string().contains("the server did not keep up: 50 requests"));
+    assert!(report.to_string().contains("did not keep up: 50 requests"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Samples at `temperature` from `seed`; 0 and below is greedy.
+    /// Samples at `temperature` from `seed`; 0 is greedy, as is what is no temperature.
     pub(crate) fn new(temperature: f32, seed: u64) -> Self {
         Self { temperature, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
@@ -20,8 +20,7 @@ impl Sampler {
     /// Chooses a token by its logits; `None` when they have no finite maximum.
     pub(crate) fn pick(&mut self, logits: &[f32]) -> Option<u32> {
         let (best, max) = argmax(logits)?;
-        // A NaN temperature fails the comparison and is greedy.
-        if !(self.temperature > 0.0) {
+        if self.temperature.is_nan() || self.temperature <= 0.0 {
             return Some(best);
         }
         let weight = |logit: f32| f64::from((logit - max) / self.temperature).exp();

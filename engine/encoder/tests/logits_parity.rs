@@ -57,7 +57,7 @@ fn greedy(backbone: &Backbone, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut chosen = Vec::new();
     loop {
         let last = state.dims()[0];
-        let token = argmax(&values(backbone.logits(state.slice([last - 1..last]))));
+        let token = argmax(&values(backbone.logits(state.slice(last - 1..last))));
         chosen.push(token);
         if chosen.len() == count {
             return chosen;

@@ -11,7 +11,7 @@ use twn_encoder::{
 };
 
 use crate::{
-    beir::Beir,
+    beir::{Beir, BeirDocument},
     bm25::Bm25,
     cache::{Cache, CacheKey, is_unit},
     encode::{BatchLimits, Encoded, cut_content, encode_all},
@@ -237,33 +237,11 @@ fn encode_documents<E: Embedder>(
 
     let started = Instant::now();
     let total = data.documents.len();
-    let prompter = encoder.prompter();
     for chunk in data.documents[cached..].chunks(CHUNK_DOCUMENTS) {
         let before = encoded.len();
-        let mut prompts = Vec::new();
-        let mut present = Vec::new();
-        for document in chunk {
-            let content = document.content();
-            present.push(!content.is_empty());
-            if !content.is_empty() {
-                let what = || format!("document `{}`", document.id);
-                let instruction = options.document_instruction.clone();
-                let mut prompt =
-                    prepare(&*prompter, content, instruction, EmbedKind::Document, what)?;
-                cut_content(&mut prompt, options.max_document_tokens.unwrap_or(usize::MAX));
-                prompts.push(prompt);
-            }
-        }
         let mut report =
             |done| progress(Progress { stage: Stage::Documents, done: before + done, total });
-        let ids = || chunk.iter().zip(&present).filter(|(_, present)| **present);
-        let what = |index: usize| {
-            ids().nth(index).map_or_else(String::new, |(d, _)| format!("document `{}`", d.id))
-        };
-        let vectors = encode_checked(encoder, &prompts, &policy, options, &mut report, &what)?;
-        let mut vectors = vectors.into_iter();
-        let records: Vec<Option<Encoded>> =
-            present.iter().map(|present| if *present { vectors.next() } else { None }).collect();
+        let records = encode_chunk(encoder, chunk, &policy, options, &mut report)?;
         if let Some(cache) = &mut cache {
             cache.append(&records)?;
         }
@@ -271,6 +249,41 @@ fn encode_documents<E: Embedder>(
     }
     let tokens = encoded[cached..].iter().flatten().map(|one| u64::from(one.prompt_tokens)).sum();
     Ok(Documents { encoded, cached, tokens, seconds: started.elapsed() })
+}
+
+/// Encodes the documents that have content, in one go.
+fn encode_chunk<E: Embedder>(
+    encoder: &mut E,
+    chunk: &[BeirDocument],
+    policy: &ReasoningPolicy,
+    options: &EvalOptions,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<Option<Encoded>>, EvalError> {
+    let prompter = encoder.prompter();
+    let mut filled = Vec::new();
+    let mut prompts = Vec::new();
+    for (position, document) in chunk.iter().enumerate() {
+        let content = document.content();
+        if content.is_empty() {
+            continue;
+        }
+        let instruction = options.document_instruction.clone();
+        let what = || format!("document `{}`", document.id);
+        let mut prompt = prepare(&*prompter, content, instruction, EmbedKind::Document, what)?;
+        cut_content(&mut prompt, options.max_document_tokens.unwrap_or(usize::MAX));
+        filled.push(position);
+        prompts.push(prompt);
+    }
+    let what = |index: usize| {
+        let document = filled.get(index).map(|position| chunk[*position].id.as_str());
+        format!("document `{}`", document.unwrap_or_default())
+    };
+    let embedded = encode_checked(encoder, &prompts, policy, options, done, &what)?;
+    let mut records = vec![None; chunk.len()];
+    for (position, one) in filled.into_iter().zip(embedded) {
+        records[position] = Some(one);
+    }
+    Ok(records)
 }
 
 struct Queries {

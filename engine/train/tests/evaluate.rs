@@ -110,7 +110,8 @@ fn a_broken_off_evaluation_goes_on_from_its_cache() {
         }
     };
     let mut whole = encoder(FakeFailure::Never);
-    let resumed = evaluate(&mut whole, &data, ReasoningMode::Never, &cached, &mut progress).unwrap();
+    let resumed =
+        evaluate(&mut whole, &data, ReasoningMode::Never, &cached, &mut progress).unwrap();
     assert_eq!(resumed.row.cached_documents, 64);
     assert!(first.unwrap() > 64, "{first:?}");
     assert_eq!(figures(&resumed), figures(&want));
@@ -162,8 +163,14 @@ fn the_report_has_the_baseline_and_says_which_differences_are_real() {
     assert_eq!(json["rows"][0]["system"], "bm25");
     assert_eq!(json["rows"][0]["mode"], serde_json::Value::Null);
     for field in [
-        "ndcg_at_10", "ndcg_binary_at_10", "recall_at_10", "mrr_at_10", "hit_at_1", "think_rate",
-        "reasoning_tokens_per_query", "seconds",
+        "ndcg_at_10",
+        "ndcg_binary_at_10",
+        "recall_at_10",
+        "mrr_at_10",
+        "hit_at_1",
+        "think_rate",
+        "reasoning_tokens_per_query",
+        "seconds",
     ] {
         assert!(json["rows"][1][field].is_number(), "{field}: {}", json["rows"][1]);
     }

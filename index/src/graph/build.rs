@@ -5,6 +5,7 @@ use crate::{config::HnswConfig, error::IndexError, segment::Vectors, simd::dot};
 use hnsw_rs::{anndists::dist::distances::Distance, hnsw::Hnsw};
 use rayon::prelude::*;
 use std::{
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -51,8 +52,9 @@ pub(super) fn layers(
 ) -> Result<Option<Layers>, IndexError> {
     // The builder panics on what it does not expect. Rows then stay searchable
     // by scanning, so that is a loss of speed and not of data.
+    let pool = pool()?;
     let built = catch_unwind(AssertUnwindSafe(|| {
-        let builder = insert_all(vectors, config, stop);
+        let builder = pool.install(|| insert_all(vectors, config, stop));
         if stop.is_requested() { None } else { Some(export(&builder, vectors.rows())) }
     }));
     match built {
@@ -63,6 +65,18 @@ pub(super) fn layers(
             Ok(None)
         }
     }
+}
+
+/// Makes the threads of one build: half of the machine's, since a build is long and
+/// whoever encodes or searches meanwhile should not wait for it. They are the build's
+/// own: on the process-wide pool, every small job of others would queue behind it.
+fn pool() -> Result<rayon::ThreadPool, IndexError> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(cores.div_ceil(2))
+        .thread_name(|i| format!("twn-build-{i}"))
+        .build()
+        .map_err(|error| IndexError::Build { problem: error.to_string() })
 }
 
 fn insert_all(

@@ -76,7 +76,7 @@ impl KvCache {
         let (old_keys, old_values) = old.map(|old| (old.keys, old.values)).unzip();
         let keys = write(old_keys, keys, self.len, self.capacity);
         let values = write(old_values, values, self.len, self.capacity);
-        let all = (keys.clone().slice([0..end]), values.clone().slice([0..end]));
+        let all = (keys.clone().slice(0..end), values.clone().slice(0..end));
         self.layers[layer] = Some(LayerCache { keys, values });
         all
     }
@@ -91,12 +91,12 @@ fn write(buffer: Option<Tensor<3>>, rows: Tensor<3>, start: usize, capacity: usi
         old => {
             let grown = Tensor::zeros([capacity, heads, width], &rows.device());
             match old {
-                Some(old) if start > 0 => grown.slice_assign([0..start], old.slice([0..start])),
+                Some(old) if start > 0 => grown.slice_assign(0..start, old.slice(0..start)),
                 _ => grown,
             }
         }
     };
-    buffer.slice_assign([start..start + added], rows)
+    buffer.slice_assign(start..start + added, rows)
 }
 
 #[cfg(test)]

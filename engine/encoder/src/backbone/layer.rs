@@ -118,10 +118,10 @@ impl Layer {
             let rows = start..start + span.len;
             let (all_keys, all_values) = span.cache.append(
                 index,
-                keys.clone().slice([rows.clone()]),
-                values.clone().slice([rows.clone()]),
+                keys.clone().slice(rows.clone()),
+                values.clone().slice(rows.clone()),
             );
-            let queries = queries.clone().slice([rows]);
+            let queries = queries.clone().slice(rows);
             mixed.push(attend(config, queries, all_keys, all_values, mask.clone()));
             start += span.len;
         }

@@ -144,7 +144,7 @@ fn collect(
     for (index, run) in chunks {
         if run.end == sequences[*index].tokens.len() {
             let row = start + run.len() - 1;
-            last[*index] = Some(hidden.clone().slice([row..row + 1]));
+            last[*index] = Some(hidden.clone().slice(row..row + 1));
         }
         start += run.len();
     }

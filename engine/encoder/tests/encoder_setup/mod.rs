@@ -205,7 +205,7 @@ impl Reference {
             let mut cache = self.backbone.new_cache(0);
             let states = self.forward(rows, &mut cache, &self.adapters.reasoning);
             let last = states.dims()[0];
-            let logits = values(self.backbone.logits(states.slice([last - 1..last])));
+            let logits = values(self.backbone.logits(states.slice(last - 1..last)));
             let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
             tokens.push(best.expect("logits are there") as u32);
         }

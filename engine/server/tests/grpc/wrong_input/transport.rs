@@ -49,7 +49,7 @@ async fn bytes_that_are_no_message_are_refused() {
         ("not UTF-8", search, not_utf8, "invalid string value"),
         ("cut", search, cut.clone(), "failed to decode"),
         ("cut on a stream", ingest, cut, "failed to decode"),
-        ("compressed", search, compressed, "compression"),
+        ("compressed", search, compressed, "compressed-flag"),
         ("nothing", search, Bytes::new(), "Missing request message"),
     ] {
         let status = connection.call(path, &[], body).await.unwrap().status;
