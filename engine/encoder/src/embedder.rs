@@ -8,11 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{
-    content::EncodeInput,
-    error::EncoderError,
-    policy::StopReason,
-};
+use crate::{content::EncodeInput, error::EncoderError, policy::StopReason};
 
 /// Describes a loaded encoder.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -52,7 +52,8 @@ pub enum Format {
 impl Format {
     /// Recognises a format by the file's first bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let is_riff_webp = bytes.len() >= 12 && bytes.starts_with(b"RIFF") && &bytes[8..12] == b"WEBP";
+        let is_riff_webp =
+            bytes.len() >= 12 && bytes.starts_with(b"RIFF") && &bytes[8..12] == b"WEBP";
         let is_iso_media = bytes.len() >= 8 && &bytes[4..8] == b"ftyp";
         match bytes {
             _ if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => Self::Png,

@@ -154,7 +154,7 @@ async fn serve(
     host: Arc<Host>,
 ) -> Result<(), tonic::transport::Error> {
     let draining = host.draining.clone();
-    let services = Access::new(routes.prepare(), MAX_CALLS, draining.clone());
+    let services = Access::new(routes.prepare(), MAX_CALLS, host.max_deadline(), draining.clone());
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_CONNECTION_CALLS)

@@ -313,10 +313,8 @@ impl<E: Embedder> ModelThread<E> {
     }
 
     fn usage(&self, job: &Job, direct: DirectCost, reason: RouteReason) -> Usage {
-        let gate_decided = matches!(
-            reason,
-            RouteReason::GateAboveThreshold | RouteReason::GateBelowThreshold
-        );
+        let gate_decided =
+            matches!(reason, RouteReason::GateAboveThreshold | RouteReason::GateBelowThreshold);
         let fingerprint = self.embedder.info().fingerprint.clone();
         Usage {
             gate_score: Some(direct.gate_score),

@@ -7,7 +7,9 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use twn_encoder::{EncodeInput, EncodeTimings, EncoderInfo, Prepare, Prompt, ReasoningPolicy, Usage};
+use twn_encoder::{
+    EncodeInput, EncodeTimings, EncoderInfo, Prepare, Prompt, ReasoningPolicy, Usage,
+};
 
 use crate::{
     admission::{Admission, Ticket},

@@ -109,9 +109,8 @@ impl Engine {
         self: &Arc<Self>,
         request: CreateCollection,
     ) -> Result<CollectionView, ServiceError> {
-        let created = self.on_disk(move |engine| {
-            engine.collections.create(&request, engine.encoder.info())
-        });
+        let created =
+            self.on_disk(move |engine| engine.collections.create(&request, engine.encoder.info()));
         Ok(created.await?.view())
     }
 

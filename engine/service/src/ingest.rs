@@ -145,7 +145,8 @@ impl Engine {
         let mut prepared = Vec::with_capacity(encoding.len());
         for task in encoding {
             let joined = task.await;
-            let internal = |e: tokio::task::JoinError| ServiceError::Internal { problem: e.to_string() };
+            let internal =
+                |e: tokio::task::JoinError| ServiceError::Internal { problem: e.to_string() };
             prepared.push(joined.map_err(internal)??);
         }
         call.check("writing")?;

@@ -96,9 +96,8 @@ impl Engine {
         };
 
         let searching = Instant::now();
-        let outcome = self
-            .read(&hosted, call, move |snapshot| snapshot.search(&vector, &options))
-            .await?;
+        let outcome =
+            self.read(&hosted, call, move |snapshot| snapshot.search(&vector, &options)).await?;
 
         let mut timings = Timings { search: searching.elapsed(), ..Timings::default() };
         let (usage, thought) = match encoded {
@@ -232,8 +231,9 @@ impl Engine {
         });
         let answered = async {
             match answered.await {
-                Ok(result) => result
-                    .map_err(|error| ServiceError::from_index(error, &hosted.name, "request")),
+                Ok(result) => {
+                    result.map_err(|error| ServiceError::from_index(error, &hosted.name, "request"))
+                }
                 Err(_) => Err(ServiceError::Internal { problem: "search panicked".into() }),
             }
         };

@@ -62,8 +62,8 @@ async fn run(name: String, collection: Arc<Collection>, mut inbox: mpsc::Receive
         while waiting.peek().is_some() {
             let mut gathered: Vec<Request> = Vec::new();
             let mut operations = 0;
-            while let Some(request) =
-                waiting.next_if(|r| gathered.is_empty() || operations + r.operations.len() <= MAX_GATHERED)
+            while let Some(request) = waiting
+                .next_if(|r| gathered.is_empty() || operations + r.operations.len() <= MAX_GATHERED)
             {
                 operations += request.operations.len();
                 gathered.push(request);

@@ -98,7 +98,8 @@ async fn routes_follow_policy_and_gate_and_are_accounted_for() {
     ];
     for (text, mode, route, reason) in cases {
         let (call, _guard) = call();
-        let (encoded, _) = engine.embed(embed_request(text, policy(mode)), &call).await.expect(text);
+        let (encoded, _) =
+            engine.embed(embed_request(text, policy(mode)), &call).await.expect(text);
         let usage = &encoded.usage;
         assert_eq!((usage.route, usage.route_reason), (route, reason), "{text} {mode:?}");
         assert!(usage.prompt_tokens > 0);
@@ -191,8 +192,7 @@ async fn dropping_the_guard_cancels() {
 #[tokio::test]
 async fn full_queue_refuses_searches_with_a_retry_time() {
     let data = TempDir::new().expect("tempdir");
-    let fake =
-        FakeOptions { direct_delay: Duration::from_millis(300), ..FakeOptions::default() };
+    let fake = FakeOptions { direct_delay: Duration::from_millis(300), ..FakeOptions::default() };
     let limits = Limits { max_queue_items: 2, ..Limits::default() };
     let engine = engine_with(data.path(), fake, limits);
     let mut tasks = Vec::new();
@@ -286,8 +286,7 @@ async fn upsert_is_all_or_nothing() {
 #[tokio::test]
 async fn stream_keeps_the_order_of_one_id() {
     let data = TempDir::new().expect("tempdir");
-    let fake =
-        FakeOptions { step_delay: Duration::from_millis(10), ..FakeOptions::default() };
+    let fake = FakeOptions { step_delay: Duration::from_millis(10), ..FakeOptions::default() };
     let engine = engine_with(data.path(), fake, Limits::default());
     let session = engine.open_ingest(write_options(ReasoningMode::Auto)).await.expect("session");
     let (call, _guard) = call();

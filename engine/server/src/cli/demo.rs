@@ -31,13 +31,16 @@ pub struct DemoArgs {
     /// `cpu`, or `cuda:0` in a build that has it
     #[arg(long)]
     pub device: Option<String>,
+    /// Tokens that prompt, thought and queries may have together
+    #[arg(long, value_name = "TOKENS")]
+    pub context_tokens: Option<usize>,
 }
 
 impl DemoArgs {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
-        let DemoArgs { data, model, adapters, device, .. } = self.clone();
-        EngineArgs { data, model, adapters, device, context_tokens: None }.flags()
+        let DemoArgs { data, model, adapters, device, context_tokens, .. } = self.clone();
+        EngineArgs { data, model, adapters, device, context_tokens }.flags()
     }
 }
 

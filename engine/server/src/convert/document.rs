@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn unreadable_provenance_costs_only_itself() {
         let broken = StoredDocument { provenance: "{".into(), ..document() };
-        let mask = Mask { include_usage: true, ..Mask::default() };
+        let asked = pb::DocumentMask { include_usage: true, ..Default::default() };
+        let mask = Mask::read(Some(asked)).unwrap();
         let message = stored(broken, &mask);
         assert_eq!((message.id.as_str(), message.usage), ("a", None));
     }

@@ -64,7 +64,7 @@ impl Listing {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || text.len() > 2 * (1 + DIGEST_BYTES + MAX_KEY_BYTES) {
+    if !text.len().is_multiple_of(2) || text.len() > 2 * (1 + DIGEST_BYTES + MAX_KEY_BYTES) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);

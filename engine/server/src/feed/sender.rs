@@ -62,7 +62,8 @@ pub async fn send(
             Err(status) => {
                 attempt = if sender.report.through() > through { 1 } else { attempt + 1 };
                 let Some(pause) = retry::pause(attempt, STREAM_ATTEMPTS) else { break Err(status) };
-                tracing::warn!(%status, ?pause, "the ingest stream broke off, opening it again");
+                let (code, message) = (code_name(status.code()), status.message());
+                tracing::warn!(code, message, ?pause, "the stream broke off, opening it again");
                 sender.take_back();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Request, Response};
@@ -39,14 +39,22 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Access<S> {
     inner: S,
     places: Arc<Semaphore>,
+    max_wait: Duration,
     draining: CancellationToken,
 }
 
 impl<S> Access<S> {
     /// Wraps services. At most `calls` run at once, over all connections; health checks
-    /// are not counted. Foreign streams end when `draining` begins.
-    pub(crate) fn new(inner: S, calls: usize, draining: CancellationToken) -> Self {
-        Self { inner, places: Arc::new(Semaphore::new(calls)), draining }
+    /// are not counted. A call waits for the start of its answer for `max_wait` at most,
+    /// also for a message that its client is slow to send. Foreign streams end when
+    /// `draining` begins.
+    pub(crate) fn new(
+        inner: S,
+        calls: usize,
+        max_wait: Duration,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { inner, places: Arc::new(Semaphore::new(calls)), max_wait, draining }
     }
 }
 
@@ -88,13 +96,15 @@ where
             Ok(_) => None,
         };
 
+        let longest = Instant::now() + self.max_wait;
+        let give_up = context.deadline().map_or(longest, |deadline| deadline.min(longest));
         request.extensions_mut().insert(context.clone());
         let mut inner = self.inner.clone();
         std::mem::swap(&mut inner, &mut self.inner);
         Box::pin(async move {
             let response = match refusal {
                 Some(error) => refused(&error, &context),
-                None => answer(inner, request, &context).await,
+                None => answer(inner, request, &context, give_up).await,
             };
             let response = if is_own { adopted(response, &context) } else { response };
             Ok(finish(response, &context, |body| AnswerBody::new(body, log, ending, place)))
@@ -102,19 +112,19 @@ where
     }
 }
 
-/// Lets the services answer, until the deadline. Handlers know the deadline too and
-/// tell what they were at, so this timer gives them a moment's precedence.
-async fn answer<S>(mut inner: S, request: Request<Body>, context: &CallContext) -> Response<Body>
+/// Lets the services answer until it is time to give up. Handlers know their deadline
+/// too and tell what they were at, so this timer gives them a moment's precedence.
+async fn answer<S>(
+    mut inner: S,
+    request: Request<Body>,
+    context: &CallContext,
+    give_up: Instant,
+) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let answered = Contained::new(async move { inner.call(request).await });
-    let late = async {
-        match context.deadline() {
-            Some(deadline) => tokio::time::sleep_until((deadline + TIMER_TICK).into()).await,
-            None => std::future::pending().await,
-        }
-    };
+    let late = tokio::time::sleep_until((give_up + TIMER_TICK).into());
     tokio::select! {
         biased;
         answered = answered => match answered {
@@ -156,4 +166,71 @@ fn finish(
     let mut body = wrap(body);
     body.see(&parts.headers);
     Response::from_parts(parts, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::StatusExt;
+
+    /// What the service under the layer does.
+    #[derive(Debug, Clone, Copy)]
+    enum Behaviour {
+        Answer,
+        Panic,
+        Stall,
+    }
+
+    impl Service<Request<Body>> for Behaviour {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            let behaviour = *self;
+            Box::pin(async move {
+                match behaviour {
+                    Self::Answer => Ok(Status::ok("").into_http()),
+                    Self::Panic => panic!("a secret"),
+                    Self::Stall => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    async fn status(behaviour: Behaviour, calls: usize, path: &str) -> Status {
+        let max_wait = Duration::from_millis(20);
+        let mut access = Access::new(behaviour, calls, max_wait, CancellationToken::new());
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        let response = access.call(request).await.unwrap();
+        assert_eq!(response.headers()[REQUEST_ID_HEADER].len(), 16);
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn panic_is_internal_and_says_nothing() {
+        let status = status(Behaviour::Panic, 1, "/twn.v1.SearchService/Search").await;
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        assert!(status.get_error_details().request_info().is_some());
+    }
+
+    #[tokio::test]
+    async fn message_that_never_comes_is_not_waited_for() {
+        let status = status(Behaviour::Stall, 1, "/twn.v1.SearchService/Search").await;
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn full_house_refuses_calls_but_not_health_checks() {
+        let refused = status(Behaviour::Answer, 0, "/twn.v1.SearchService/Search").await;
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.get_error_details().retry_info().is_some());
+        let health = status(Behaviour::Answer, 0, "/grpc.health.v1.Health/Check").await;
+        assert_eq!(health.code(), Code::Ok);
+    }
 }

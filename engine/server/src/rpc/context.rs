@@ -64,7 +64,7 @@ impl CallContext {
 impl Notes {
     /// Notes one embedding.
     pub(crate) fn embedded(&self, usage: &Usage) {
-        // A stream has many routes; the first one stands for it no better than none.
+        // Calls with many embeddings have no one route; `route` leaves theirs out.
         let _ = self.route.set(usage.route);
         self.reasoning_tokens.fetch_add(usage.reasoning_tokens.into(), Ordering::Relaxed);
         self.items.fetch_add(1, Ordering::Relaxed);

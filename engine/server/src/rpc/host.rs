@@ -16,6 +16,8 @@ use crate::{
     status,
 };
 
+/// Longest time that is added to the clock, so that no setting can make it overflow.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// Room that a message's own fields may take beside those that are counted.
 const MESSAGE_SLACK_BYTES: usize = 64 << 10;
 
@@ -61,8 +63,9 @@ impl Host {
         self.engine.get().ok_or(ServiceError::Unavailable { state: status::LOADING })
     }
 
+    /// The longest time that one request may take.
     pub(crate) fn max_deadline(&self) -> Duration {
-        self.limits.max_deadline()
+        self.limits.max_deadline().min(FOREVER)
     }
 
     pub(crate) fn max_message_bytes(&self) -> usize {

@@ -11,7 +11,8 @@ fn a_demo_shows_how_every_answer_was_made() {
     home.write("texts/bad.txt", b"\xff\xfe");
     let model = tiny_model();
     let (model, folder) = (model.to_str().unwrap(), home.path("texts"));
-    let demo = ["demo", "--model", model, "--folder", folder.to_str().unwrap()];
+    let demo =
+        ["demo", "--model", model, "--context-tokens", "512", "--folder", folder.to_str().unwrap()];
     let shown = home.run(&[&demo[..], &["--json"]].concat()).ok().json();
 
     assert_eq!(shown["documents"], 8);
@@ -54,7 +55,7 @@ fn a_demo_shows_how_every_answer_was_made() {
     let told =
         home.run(&[&demo[..], &["--data", home.path("kept").to_str().unwrap()]].concat()).ok();
     assert!(
-        told.stdout.contains("UNTRAINED") && told.stdout.contains("twn serve --data"),
+        told.stdout.contains("is untrained") && told.stdout.contains("twn serve --data"),
         "{told:#?}"
     );
     assert!(home.path("kept/collections/demo").is_dir());
@@ -63,7 +64,13 @@ fn a_demo_shows_how_every_answer_was_made() {
 #[test]
 fn a_demo_without_crates_asks_for_a_folder() {
     let home = Home::new();
-    let mut command = home.command(&["demo", "--model", tiny_model().to_str().unwrap()]);
+    let mut command = home.command(&[
+        "demo",
+        "--model",
+        tiny_model().to_str().unwrap(),
+        "--context-tokens",
+        "512",
+    ]);
     let output = command.env("CARGO_HOME", home.path("cargo")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);

@@ -65,7 +65,8 @@ impl Home {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("HOME", self.folder.path())
-            .env("TWN_HOME", self.path("twn-home"));
+            .env("TWN_HOME", self.path("twn-home"))
+            .env("TWN__LOG__FILTER", "warn");
         command
     }
 

@@ -14,16 +14,16 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 use twn_protos::v1::{
     self as pb, CountRequest, CreateCollectionRequest, DocumentMask, ListRequest, ReasoningMode,
-    collection_service_client::CollectionServiceClient, ingest_request::Kind,
-    ingest_service_client::IngestServiceClient, search_service_client::SearchServiceClient,
+    collection_service_client::CollectionServiceClient, ingest_service_client::IngestServiceClient,
+    search_service_client::SearchServiceClient,
 };
 
 use crate::support::{connect, message, process::Process, stream::IngestClient};
 
 const KILLS: u64 = 50;
 const STREAMS: u64 = 3;
-/// Items that one stream sends in one round, if it gets that far.
-const ITEMS: u64 = 120;
+/// More items than one stream gets to send in one round.
+const ITEMS: u64 = 1_000;
 /// Few, so that kills hit the sealing of segments too.
 const SEAL_ROWS: u32 = 300;
 const SEED: u64 = 4;
@@ -97,7 +97,8 @@ async fn acknowledged_documents_survive_fifty_kills() {
         tokio::time::sleep(moment).await;
         process.kill().await;
         for stream in streams {
-            stream.await.unwrap();
+            let acknowledged = stream.await.unwrap();
+            assert!(acknowledged < ITEMS, "round {round} was over before the kill");
         }
     }
 
@@ -114,15 +115,16 @@ async fn create(channel: Channel) {
     CollectionServiceClient::new(channel).create_collection(request).await.unwrap();
 }
 
-/// Writes new documents and rewrites old ones until the server is gone.
-async fn write(channel: Channel, round: u64, stream: u64, ledger: Arc<Mutex<Ledger>>) {
+/// Writes new documents and rewrites old ones until the server is gone; returns how many
+/// were acknowledged.
+async fn write(channel: Channel, round: u64, stream: u64, ledger: Arc<Mutex<Ledger>>) -> u64 {
     let start = pb::IngestStart {
         collection: "docs".into(),
         reasoning: message::policy(ReasoningMode::Never),
         ..Default::default()
     };
     let client = IngestServiceClient::new(channel);
-    let Ok(mut ingest) = IngestClient::start_with(client, start).await else { return };
+    let Ok(mut ingest) = IngestClient::start_with(client, start).await else { return 0 };
     let mut acknowledged = 0;
     for item in 0..ITEMS {
         let version = Version { round, stream, item };
@@ -138,14 +140,12 @@ async fn write(channel: Channel, round: u64, stream: u64, ledger: Arc<Mutex<Ledg
         }
         note(&mut acknowledged, &ingest, round, stream, &ledger);
     }
-    // No `finish`: the kill comes whenever it comes.
+    // No `finish`: the kill is what ends the stream.
     while let Ok(None) = ingest.receive().await {
         note(&mut acknowledged, &ingest, round, stream, &ledger);
-        if acknowledged == usize::try_from(ITEMS).unwrap() {
-            ingest.send(Some(Kind::Finish(pb::IngestFinish {}))).await;
-        }
     }
     assert!(ingest.errors.is_empty(), "{:?}", ingest.errors);
+    acknowledged as u64
 }
 
 /// Notes what has been acknowledged since last time: nothing older may come back.

@@ -38,14 +38,16 @@ async fn sigterm_during_an_ingest_loses_nothing_acknowledged() {
     let mut stream =
         IngestClient::start(IngestServiceClient::new(channel.clone()), "docs").await.unwrap();
     let mut sent = 0_u64;
+    let mut is_told = false;
     let ended = loop {
         let document = message::document(&format!("d{sent}"), &format!("document {sent}"));
         if let Err(status) = stream.item(sent, document).await {
             break status;
         }
         sent += 1;
-        if stream.acks.len() == 40 {
+        if stream.acks.len() >= 40 && !is_told {
             process.terminate();
+            is_told = true;
         }
     };
     assert_eq!(ended.code(), Code::Unavailable, "{ended:?}");

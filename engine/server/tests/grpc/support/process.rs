@@ -38,6 +38,7 @@ impl Process {
             .args(["--context-tokens", &CONTEXT_TOKENS.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("twn starts");
