@@ -153,7 +153,7 @@ mod tests {
             "ingest a.jsonl b.csv notes - --collection c --id-field _id --text-field body",
             "ingest - --collection c --format csv --numbers --mode never --no-create --no-resume",
             "search pump --collection c --mode auto --threshold 0.5 --budget 48 --limit 3",
-            "search pump --collection c --filter a=b --filter n>=3 --exact --ef 99 --show-thought",
+            "search pump --collection c --filter a=b --filter n>=3 --ef 99 --show-thought",
             "embed one two --kind document --mode always --json",
             "get a b --collection c --vector",
             "count --collection c --filter a=b",

@@ -1,16 +1,15 @@
 //! The first paragraph of prose in a Markdown file.
 
-const CHARS_MIN: usize = 30;
+const LETTERS_MIN: usize = 20;
 
 /// Finds the first paragraph that is prose: no heading, badge, list, table, code or HTML.
 pub(crate) fn first_paragraph(markdown: &str) -> Option<String> {
     let mut is_code = false;
     let mut paragraph = String::new();
     for line in markdown.lines().map(str::trim) {
-        if line.starts_with("```") || line.starts_with("~~~") {
-            is_code = !is_code;
-        }
-        if is_code || !is_prose(line) {
+        let is_fence = line.starts_with("```") || line.starts_with("~~~");
+        is_code ^= is_fence;
+        if is_fence || is_code || !is_prose(line) {
             if is_enough(&paragraph) {
                 break;
             }
@@ -27,11 +26,11 @@ pub(crate) fn first_paragraph(markdown: &str) -> Option<String> {
 }
 
 fn is_enough(paragraph: &str) -> bool {
-    paragraph.chars().filter(|c| c.is_alphabetic()).count() >= CHARS_MIN
+    paragraph.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS_MIN
 }
 
 fn is_prose(line: &str) -> bool {
-    let is_marked = ["#", "[!", "![", "<", "|", "-", "*", "+", ">", "=", "`", ":"];
+    let is_marked = ["#", "[!", "![", "<", "|", "-", "*", "+", ">", "=", ":"];
     let is_reference = line.starts_with('[') && line.contains("]:");
     !line.is_empty() && !is_reference && !is_marked.iter().any(|mark| line.starts_with(mark))
         || line.starts_with("**")
@@ -43,8 +42,9 @@ fn plain(line: &str) -> String {
     let mut rest = line;
     while let Some(start) = rest.find('[') {
         text.push_str(&rest[..start]);
-        let Some(end) = rest[start..].find(']').map(|end| start + end) else { break };
-        text.push_str(&rest[start + 1..end]);
+        rest = &rest[start..];
+        let Some(end) = rest.find(']') else { break };
+        text.push_str(&rest[1..end]);
         rest = &rest[end + 1..];
         for (open, close) in [('(', ')'), ('[', ']')] {
             if rest.starts_with(open) {

@@ -91,7 +91,7 @@ fn disk(folder: &Path) -> Check {
     let place = existing.display();
     match statvfs(existing) {
         Ok(found) => {
-            let bytes = u64::from(found.blocks_available()).saturating_mul(found.fragment_size());
+            let bytes = found.blocks_available().saturating_mul(found.fragment_size());
             let free = format!("{} MiB free at {place}", bytes / MIB);
             if bytes / MIB >= DISK_MIB_MIN {
                 return Check::ok("disk", free);

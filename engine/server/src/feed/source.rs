@@ -97,7 +97,7 @@ impl Source {
             format!("the ending of {} says nothing; add `--format`", path.display())
         })?;
         // Pipes and devices have no length.
-        let bytes = metadata.is_file().then(|| metadata.len());
+        let bytes = metadata.is_file().then_some(metadata.len());
         Ok(Self { kind: Kind::File { path: path.to_owned(), format }, bytes })
     }
 
