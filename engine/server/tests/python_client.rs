@@ -137,6 +137,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_twn"))
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--context-tokens", "512"])
             .args(["--data", text(data), "--model", text(&model)])
+            .env("TWN__LOG__FILTER", "warn")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()

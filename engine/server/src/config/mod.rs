@@ -193,7 +193,7 @@ pub struct LogSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self { filter: "info,hnsw_rs=warn".to_owned(), format: LogFormat::Text }
     }
 }
 

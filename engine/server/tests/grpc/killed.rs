@@ -22,8 +22,12 @@ use crate::support::{connect, message, process::Process, stream::IngestClient};
 
 const KILLS: u64 = 50;
 const STREAMS: u64 = 3;
-/// More items than one stream gets to send in one round.
-const ITEMS: u64 = 1_000;
+/// Far more items than one stream gets to send in one round, however fast the machine.
+const ITEMS: u64 = 100_000;
+/// Ids that are written again and again, over all rounds.
+const REWRITTEN: u64 = 1_000;
+/// The longest time from a round's start to its kill, in milliseconds.
+const KILL_MS_MAX: u64 = 60;
 /// Few, so that kills hit the sealing of segments too.
 const SEAL_ROWS: u32 = 300;
 const SEED: u64 = 4;
@@ -93,7 +97,7 @@ async fn acknowledged_documents_survive_fifty_kills() {
         for stream in 0..STREAMS {
             streams.push(tokio::spawn(write(channel.clone(), round, stream, Arc::clone(&ledger))));
         }
-        let moment = Duration::from_millis(rng.random_range(3..160));
+        let moment = Duration::from_millis(rng.random_range(2..KILL_MS_MAX));
         tokio::time::sleep(moment).await;
         process.kill().await;
         for stream in streams {
@@ -128,9 +132,9 @@ async fn write(channel: Channel, round: u64, stream: u64, ledger: Arc<Mutex<Ledg
     let mut acknowledged = 0;
     for item in 0..ITEMS {
         let version = Version { round, stream, item };
-        // Every fourth write goes to an id of the stream's earlier rounds.
+        // Every fourth write goes to one of few ids, most of which are there already.
         let id = if item % 4 == 3 {
-            format!("s{stream}-{}", item * 5)
+            format!("s{stream}-{}", item * 5 % REWRITTEN)
         } else {
             format!("s{stream}-{}", round * ITEMS + item)
         };
