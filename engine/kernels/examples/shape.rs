@@ -1,0 +1,128 @@
+//! Times a decoder of SmolLM2-135M's shape with random weights:
+//! `cargo run --release -p twn-kernels --example shape -- [four|eight|dense] [THREADS] [ISA]`.
+
+use std::time::Instant;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use twn_kernels::{
+    AdapterLayer, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, KernelError,
+    LayerWeights, LowRankPair, Matrix, Precision, Source, Span,
+};
+
+const SHAPE: DecoderShape = DecoderShape {
+    vocab: 49_152,
+    hidden: 576,
+    intermediate: 1536,
+    layers: 30,
+    heads: 9,
+    kv_heads: 3,
+    head_dim: 64,
+    rope_theta: 100_000.0,
+    norm_eps: 1e-5,
+};
+
+fn main() -> Result<(), KernelError> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let precision = match arguments.first().map(String::as_str) {
+        Some("eight") => Precision::Eight,
+        Some("dense") => Precision::Dense,
+        _ => Precision::Four,
+    };
+    let threads = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(2);
+    let wanted = arguments.get(2).map(|name| name.to_lowercase());
+    let isa = Isa::available()
+        .into_iter()
+        .rfind(|isa| wanted.as_ref().is_none_or(|name| isa.name().to_lowercase() == *name))
+        .unwrap_or(Isa::best());
+    let decoder = random_decoder(precision, threads, isa)?;
+    println!("{precision:?}, {threads} threads, {}, {} MB", isa.name(), decoder.weight_bytes() >> 20);
+
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let rank = 8;
+    let mut random = |count: usize| -> Vec<f32> {
+        (0..count).map(|_| rng.random_range(-0.05..0.05)).collect()
+    };
+    let sizes = [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)];
+    let factors = sizes.map(|(input, output)| (random(rank * input), random(rank * output)));
+    let pair = |which: usize| {
+        Some(LowRankPair { a: &factors[which].0, b: &factors[which].1, rank, scale: 1.0 })
+    };
+    let layer = AdapterLayer {
+        qkv: [pair(0), pair(1), pair(2)],
+        output: pair(3),
+        gate_up: [pair(4), pair(5)],
+        down: pair(6),
+    };
+    let adapter = decoder.pack_adapter(&[layer; 30])?;
+
+    for with_adapter in [false, true] {
+        let adapter = with_adapter.then_some(&adapter);
+        println!("adapter: {with_adapter}");
+        for (batch, len) in [(1, 128), (1, 512), (8, 128)] {
+            let tokens: Vec<u32> = (0..batch * len).map(|i| (i * 37 % 40_000) as u32).collect();
+            let mut best = f64::INFINITY;
+            for _ in 0..4 {
+                let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
+                let started = Instant::now();
+                let mut rows = decoder.embed(&tokens);
+                let mut spans: Vec<_> =
+                    caches.iter_mut().map(|cache| Span { len, cache }).collect();
+                decoder.forward(&mut rows, &mut spans, adapter);
+                best = best.min(started.elapsed().as_secs_f64());
+            }
+            println!("prefill {batch}x{len}: {:.0} tokens/s", (batch * len) as f64 / best);
+        }
+        for batch in [1, 4, 8] {
+            let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
+            let prompt: Vec<u32> = (0..128).collect();
+            for cache in &mut caches {
+                let mut rows = decoder.embed(&prompt);
+                decoder.forward(&mut rows, &mut [Span { len: 128, cache }], adapter);
+            }
+            let mut times = Vec::new();
+            for step in 0..64 {
+                let started = Instant::now();
+                let mut rows = decoder.embed(&vec![step; batch]);
+                let mut spans: Vec<_> =
+                    caches.iter_mut().map(|cache| Span { len: 1, cache }).collect();
+                decoder.forward(&mut rows, &mut spans, adapter);
+                decoder.logits(&rows);
+                times.push(started.elapsed().as_secs_f64());
+            }
+            times.sort_by(f64::total_cmp);
+            println!(
+                "decode batch {batch}: median {:.0}, best {:.0} tokens/s",
+                batch as f64 / times[32],
+                batch as f64 / times[0]
+            );
+        }
+    }
+    Ok(())
+}
+
+fn random_decoder(precision: Precision, threads: usize, isa: Isa) -> Result<Decoder, KernelError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut source = |rows: usize, columns: usize| {
+        let factor = 1.0 / (columns as f32).sqrt();
+        let values = (0..rows * columns).map(|_| rng.random_range(-factor..factor)).collect();
+        Source::dense(rows, columns, values)
+    };
+    let table = if precision == Precision::Dense { precision } else { Precision::Eight };
+    let embedding = Matrix::pack(&[source(SHAPE.vocab, 576)], table)?;
+    let layers = (0..SHAPE.layers)
+        .map(|_| {
+            Ok(LayerWeights {
+                attention_norm: vec![1.0; 576],
+                qkv: Matrix::pack(&[source(576, 576), source(192, 576), source(192, 576)], precision)?,
+                output: Matrix::pack(&[source(576, 576)], precision)?,
+                mlp_norm: vec![1.0; 576],
+                gate_up: Matrix::pack(&[source(1536, 576), source(1536, 576)], precision)?,
+                down: Matrix::pack(&[source(576, 1536)], precision)?,
+            })
+        })
+        .collect::<Result<_, KernelError>>()?;
+    let weights = DecoderWeights { embedding, head: None, layers, norm: vec![1.0; 576] };
+    let half_cache = precision != Precision::Dense;
+    Decoder::new(SHAPE, weights, DecoderOptions { threads, isa, half_cache, positions: 1024 })
+}

@@ -1,0 +1,143 @@
+//! Activations, laid out for the kernels.
+//!
+//! Rows come in tiles of 8; the last tile is as wide as what is left. Within a tile the
+//! rows are interleaved in quads of columns (int8) or column by column (f32). So one tile
+//! is one stream of memory, and a row's result does not depend on the rows beside it.
+
+use crate::{
+    buffer::{Buffer, Shared},
+    matrix::BLOCK,
+};
+
+/// Rows of a full tile.
+pub(crate) const TILE: usize = 8;
+
+/// A matrix of activations, `[rows, columns]`.
+#[derive(Debug, Default)]
+pub(crate) struct Activations {
+    /// int8, in blocks of 32 with a scale: `a = scale * q`.
+    quants: Buffer<i8>,
+    /// The scale of each block.
+    scales: Buffer<f32>,
+    /// The sum of each block's integers.
+    totals: Buffer<i32>,
+    /// The same times the scale, for weights with an offset.
+    sums: Buffer<f32>,
+    dense: Buffer<f32>,
+}
+
+/// The shape that is in use, and where the buffers lie. Threads write rows of their own
+/// through it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) rows: usize,
+    pub(crate) blocks: usize,
+    pub(crate) is_quantised: bool,
+    quants: Shared<i8>,
+    scales: Shared<f32>,
+    totals: Shared<i32>,
+    sums: Shared<f32>,
+    dense: Shared<f32>,
+}
+
+/// Where one row goes, or one tile lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) quants: *mut i8,
+    pub(crate) scales: *mut f32,
+    pub(crate) totals: *mut i32,
+    pub(crate) sums: *mut f32,
+    pub(crate) dense: *mut f32,
+    /// Rows of the tile.
+    pub(crate) width: usize,
+}
+
+impl Activations {
+    /// Makes room for `rows` of `columns`.
+    pub(crate) fn ensure(&mut self, rows: usize, columns: usize, is_quantised: bool) {
+        let blocks = columns.div_ceil(BLOCK);
+        if is_quantised {
+            self.quants.ensure(rows * blocks * BLOCK);
+            self.scales.ensure(rows * blocks);
+            self.totals.ensure(rows * blocks);
+            self.sums.ensure(rows * blocks);
+        } else {
+            self.dense.ensure(rows * blocks * BLOCK);
+        }
+    }
+
+    /// Lays out `rows` of `columns` in the room there is.
+    ///
+    /// # Panics
+    /// Panics when [`Self::ensure`] has not made the room.
+    pub(crate) fn layout(&mut self, rows: usize, columns: usize, is_quantised: bool) -> Layout {
+        let blocks = columns.div_ceil(BLOCK);
+        let room = if is_quantised { self.quants.len() } else { self.dense.len() };
+        assert!(rows * blocks * BLOCK <= room, "activations fit their buffer");
+        Layout {
+            rows,
+            blocks,
+            is_quantised,
+            quants: Shared::of(&mut self.quants),
+            scales: Shared::of(&mut self.scales),
+            totals: Shared::of(&mut self.totals),
+            sums: Shared::of(&mut self.sums),
+            dense: Shared::of(&mut self.dense),
+        }
+    }
+}
+
+impl Layout {
+    /// Tiles there are.
+    pub(crate) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// Rows of a tile.
+    pub(crate) fn width(&self, tile: usize) -> usize {
+        (self.rows - tile * TILE).min(TILE)
+    }
+
+    /// Finds a tile.
+    pub(crate) fn tile(&self, tile: usize) -> Slot {
+        debug_assert!(tile < self.tiles());
+        let first = tile * TILE;
+        // SAFETY: the tile lies within the buffers, which `layout` has checked; an unused
+        // buffer is empty, and its address is not used.
+        unsafe {
+            let scale = first * self.blocks;
+            let value = scale * BLOCK;
+            let dense = if self.is_quantised { 0 } else { value };
+            let (value, scale) = if self.is_quantised { (value, scale) } else { (0, 0) };
+            Slot {
+                quants: self.quants.at(value),
+                scales: self.scales.at(scale),
+                totals: self.totals.at(scale),
+                sums: self.sums.at(scale),
+                dense: self.dense.at(dense),
+                width: self.width(tile),
+            }
+        }
+    }
+
+    /// Finds a row: its first quad, block and value.
+    pub(crate) fn row(&self, row: usize) -> Slot {
+        let tile = self.tile(row / TILE);
+        let lane = row % TILE;
+        debug_assert!(lane < tile.width);
+        // SAFETY: the row lies within its tile.
+        unsafe {
+            let (quad, lane) = if self.is_quantised { (lane * 4, lane) } else { (0, lane) };
+            let scale = if self.is_quantised { lane } else { 0 };
+            let dense = if self.is_quantised { 0 } else { lane };
+            Slot {
+                quants: tile.quants.add(quad),
+                scales: tile.scales.add(scale),
+                totals: tile.totals.add(scale),
+                sums: tile.sums.add(scale),
+                dense: tile.dense.add(dense),
+                width: tile.width,
+            }
+        }
+    }
+}

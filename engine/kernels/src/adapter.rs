@@ -1,0 +1,206 @@
+//! Low-rank adapters ("LoRA", arXiv 2106.09685) beside the packed weights.
+//!
+//! The first factors of stacked linears are one small matrix, run by the same kernels as
+//! the weights; the second factors are added where a group's outputs are still in cache.
+
+use half::f16;
+
+use crate::{
+    buffer::Buffer,
+    error::KernelError,
+    matrix::{GROUP, Matrix, Precision, Source},
+};
+
+/// The addition to one linear: `x -> scale * x Aᵀ Bᵀ`.
+#[derive(Debug, Clone, Copy)]
+pub struct LowRankPair<'a> {
+    /// `A`, `[rank, in]`.
+    pub a: &'a [f32],
+    /// `B`, `[out, rank]`.
+    pub b: &'a [f32],
+    /// The rank.
+    pub rank: usize,
+    /// The scale.
+    pub scale: f32,
+}
+
+/// The additions to stacked linears.
+#[derive(Debug)]
+pub(crate) struct LowRank {
+    /// All `A`, stacked: from inputs to `width` intermediate values.
+    pub(crate) a: Matrix,
+    /// For each group of outputs, its slice of `B`.
+    groups: Vec<GroupFactor>,
+    /// `B` times the scale: for each group, `rank` times 16 values.
+    b: Buffer<f16>,
+}
+
+/// A group's slice of `B`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct GroupFactor {
+    /// Its first value in `b`.
+    start: usize,
+    /// The first intermediate value that it uses.
+    pub(crate) from: usize,
+    /// How many it uses; 0 when the linear has no addition.
+    pub(crate) rank: usize,
+}
+
+impl LowRank {
+    /// Packs the additions to stacked linears of `widths` outputs each; `None` when no
+    /// linear has one.
+    fn pack(
+        pairs: &[Option<LowRankPair<'_>>],
+        widths: &[usize],
+        columns: usize,
+        precision: Precision,
+    ) -> Result<Option<Self>, KernelError> {
+        for (pair, width) in pairs.iter().zip(widths) {
+            check(pair.as_ref(), *width, columns)?;
+        }
+        let mut a = Vec::new();
+        let (mut groups, mut values) = (Vec::new(), Vec::new());
+        for (pair, &width) in pairs.iter().zip(widths) {
+            let from = a.len() / columns;
+            if let Some(pair) = pair {
+                a.extend_from_slice(pair.a);
+            }
+            for first in (0..width).step_by(GROUP) {
+                let rank = pair.map_or(0, |pair| pair.rank);
+                groups.push(GroupFactor { start: values.len(), from, rank });
+                let Some(pair) = pair else { continue };
+                for j in 0..rank {
+                    values.extend((first..first + GROUP).map(|row| {
+                        let value = pair.b.get(row * rank + j).copied().unwrap_or(0.0);
+                        f16::from_f32(value * pair.scale)
+                    }));
+                }
+            }
+        }
+        if a.is_empty() {
+            return Ok(None);
+        }
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(KernelError::NotFinite);
+        }
+        let source = Source::dense(a.len() / columns, columns, a);
+        let mut b = Buffer::zeros(values.len());
+        b.copy_from_slice(&values);
+        Ok(Some(Self { a: Matrix::pack(&[source], precision)?, groups, b }))
+    }
+
+    /// Intermediate values of a row, padding included.
+    pub(crate) fn width(&self) -> usize {
+        self.a.padded_rows()
+    }
+
+    /// The part of `B` for a group of outputs, and where it lies.
+    pub(crate) fn factor(&self, group: usize) -> (GroupFactor, *const f16) {
+        let factor = self.groups[group];
+        (factor, self.b[factor.start..factor.start + factor.rank * GROUP].as_ptr())
+    }
+
+    fn bytes(&self) -> usize {
+        self.a.bytes() + 2 * self.b.len()
+    }
+}
+
+fn check(
+    pair: Option<&LowRankPair<'_>>,
+    width: usize,
+    columns: usize,
+) -> Result<(), KernelError> {
+    match pair {
+        Some(pair)
+            if pair.rank == 0
+                || pair.a.len() != pair.rank * columns
+                || pair.b.len() != pair.rank * width =>
+        {
+            let problem = format!(
+                "a low-rank pair of rank {} has {} and {} values, for a linear from {columns} \
+                 to {width}",
+                pair.rank,
+                pair.a.len(),
+                pair.b.len()
+            );
+            Err(KernelError::Shape { problem })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The additions to one layer, as they are packed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AdapterLayer<'a> {
+    /// On attention's queries, keys and values.
+    pub qkv: [Option<LowRankPair<'a>>; 3],
+    /// On attention's output.
+    pub output: Option<LowRankPair<'a>>,
+    /// On the feed-forward network's gate and on the way into it.
+    pub gate_up: [Option<LowRankPair<'a>>; 2],
+    /// On the way out of the feed-forward network.
+    pub down: Option<LowRankPair<'a>>,
+}
+
+/// One adapter, packed for a decoder.
+#[derive(Debug)]
+pub struct Adapter {
+    pub(crate) layers: Vec<LayerAdapter>,
+}
+
+/// The packed additions to one layer.
+#[derive(Debug)]
+pub(crate) struct LayerAdapter {
+    pub(crate) qkv: Option<LowRank>,
+    pub(crate) output: Option<LowRank>,
+    pub(crate) gate_up: Option<LowRank>,
+    pub(crate) down: Option<LowRank>,
+}
+
+/// Widths of the linears that additions go with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Widths {
+    pub(crate) hidden: usize,
+    pub(crate) intermediate: usize,
+    pub(crate) queries: usize,
+    pub(crate) keys: usize,
+}
+
+impl Adapter {
+    /// Packs the layers of an adapter.
+    pub(crate) fn pack(
+        layers: &[AdapterLayer<'_>],
+        widths: Widths,
+        precision: Precision,
+    ) -> Result<Self, KernelError> {
+        let Widths { hidden, intermediate, queries, keys } = widths;
+        let layer = |layer: &AdapterLayer<'_>| {
+            let pack = |pairs: &[_], outputs: &[_], columns| {
+                LowRank::pack(pairs, outputs, columns, precision)
+            };
+            Ok(LayerAdapter {
+                qkv: pack(&layer.qkv, &[queries, keys, keys], hidden)?,
+                output: pack(&[layer.output], &[hidden], queries)?,
+                gate_up: pack(&layer.gate_up, &[intermediate; 2], hidden)?,
+                down: pack(&[layer.down], &[hidden], intermediate)?,
+            })
+        };
+        Ok(Self { layers: layers.iter().map(layer).collect::<Result<_, KernelError>>()? })
+    }
+
+    /// Bytes the factors take.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().flat_map(LayerAdapter::parts).map(LowRank::bytes).sum()
+    }
+
+    /// The most intermediate values of a row.
+    pub(crate) fn width_max(&self) -> usize {
+        self.layers.iter().flat_map(LayerAdapter::parts).map(LowRank::width).max().unwrap_or(0)
+    }
+}
+
+impl LayerAdapter {
+    fn parts(&self) -> impl Iterator<Item = &LowRank> {
+        [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter().flatten()
+    }
+}

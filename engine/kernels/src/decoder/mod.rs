@@ -1,0 +1,230 @@
+//! A Llama-type decoder over packed weights.
+
+mod pass;
+mod weights;
+mod workspace;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
+
+use crate::{
+    Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Precision, Team,
+    activations::Activations,
+    adapter::Widths,
+    kernels::Kernels,
+    kv::PageShape,
+    product::Product,
+    rope::Rope,
+};
+use pass::Pass;
+use workspace::Workspace;
+
+/// Heads are laid out in whole vectors of the widest instruction set.
+const HEAD_ALIGN: usize = 16;
+/// Unused pages of keys and values are kept up to this size.
+const FREE_PAGES_BYTES: usize = 256 << 20;
+
+/// How a decoder runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecoderOptions {
+    /// Threads, the caller's included; at least 1.
+    pub threads: usize,
+    /// Instruction set.
+    pub isa: Isa,
+    /// Keys and values in f16 rather than f32.
+    pub half_cache: bool,
+    /// Positions that the rotary tables cover.
+    pub positions: usize,
+}
+
+/// The rows of one sequence in a forward pass.
+#[derive(Debug)]
+pub struct Span<'a> {
+    /// Rows there are.
+    pub len: usize,
+    /// Keys and values of what comes before; extended by the pass.
+    pub cache: &'a mut KvCache,
+}
+
+/// A Llama-type decoder over packed weights, and the threads that run it.
+#[derive(Debug)]
+pub struct Decoder {
+    shape: DecoderShape,
+    options: DecoderOptions,
+    weights: DecoderWeights,
+    kernels: &'static Kernels,
+    rope: Rope,
+    pool: Arc<KvPool>,
+    team: Team,
+    workspace: Mutex<Workspace>,
+}
+
+impl Decoder {
+    /// Puts a decoder together and starts its threads.
+    ///
+    /// # Errors
+    /// Refuses weights that do not fit the shape; fails when the system gives no thread.
+    ///
+    /// # Panics
+    /// Panics when this machine does not have the instruction set.
+    pub fn new(
+        shape: DecoderShape,
+        weights: DecoderWeights,
+        options: DecoderOptions,
+    ) -> Result<Self, KernelError> {
+        weights.check(&shape)?;
+        let kernels = Kernels::of(options.isa);
+        let pages = PageShape {
+            layers: shape.layers,
+            kv_heads: shape.kv_heads,
+            head_width: shape.head_dim.next_multiple_of(HEAD_ALIGN),
+            element: if options.half_cache { 2 } else { 4 },
+        };
+        let team = Team::new(options.threads)
+            .map_err(|error| KernelError::Thread { problem: error.to_string() })?;
+        Ok(Self {
+            rope: Rope::new(shape.head_dim, shape.rope_theta, options.positions),
+            pool: KvPool::new(pages, FREE_PAGES_BYTES),
+            workspace: Mutex::new(Workspace::default()),
+            shape,
+            options,
+            weights,
+            kernels,
+            team,
+        })
+    }
+
+    /// The shapes and constants.
+    pub fn shape(&self) -> &DecoderShape {
+        &self.shape
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> &DecoderOptions {
+        &self.options
+    }
+
+    /// Bytes of the packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Bytes of packed weights that one decoding step of one sequence reads.
+    pub fn step_bytes(&self) -> usize {
+        self.weights.step_bytes()
+    }
+
+    /// Where pages of keys and values come from.
+    pub fn pool(&self) -> &Arc<KvPool> {
+        &self.pool
+    }
+
+    /// Makes an empty cache.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.pool)
+    }
+
+    /// Packs an adapter for this decoder: in 8 bits beside quantised weights, in f32
+    /// beside f32 weights.
+    ///
+    /// # Errors
+    /// Refuses another number of layers, factors that do not fit the linears, and values
+    /// that are not finite.
+    pub fn pack_adapter(&self, layers: &[AdapterLayer<'_>]) -> Result<Adapter, KernelError> {
+        let shape = &self.shape;
+        if layers.len() != shape.layers {
+            let problem = format!(
+                "the adapter has {} layers, the decoder {}",
+                layers.len(),
+                shape.layers
+            );
+            return Err(KernelError::Shape { problem });
+        }
+        let widths = Widths {
+            hidden: shape.hidden,
+            intermediate: shape.intermediate,
+            queries: shape.heads * shape.head_dim,
+            keys: shape.kv_heads * shape.head_dim,
+        };
+        let is_quantised = self.weights.layers.iter().any(|layer| layer.qkv.is_quantised());
+        let precision = if is_quantised { Precision::Eight } else { Precision::Dense };
+        Adapter::pack(layers, widths, precision)
+    }
+
+    /// Looks up tokens: `[tokens, hidden]`.
+    ///
+    /// # Panics
+    /// Panics when an id is outside the vocabulary.
+    pub fn embed(&self, tokens: &[u32]) -> Vec<f32> {
+        let mut rows = vec![0.0; tokens.len() * self.shape.hidden];
+        for (row, &token) in rows.chunks_exact_mut(self.shape.hidden).zip(tokens) {
+            self.weights.embedding.row(token as usize, row);
+        }
+        rows
+    }
+
+    /// Runs `rows` (`[T, hidden]`, the spans' rows one after another) and returns in their
+    /// place the hidden states after the final norm. `adapter` is added to every linear
+    /// that it has a pair for.
+    ///
+    /// # Panics
+    /// Panics when the spans' lengths do not add up to T, a span is empty, or a position
+    /// lies beyond the rotary tables.
+    pub fn forward(&self, rows: &mut [f32], spans: &mut [Span<'_>], adapter: Option<&Adapter>) {
+        let total: usize = spans.iter().map(|span| span.len).sum();
+        assert_eq!(rows.len(), total * self.shape.hidden, "spans cover the rows");
+        assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
+        let end = spans.iter().map(|span| span.cache.len() + span.len).max().unwrap_or(0);
+        assert!(end <= self.rope.positions(), "positions lie within the rotary tables");
+        if total == 0 {
+            return;
+        }
+        // The workspace holds nothing from one pass to the next, so a panic leaves no harm.
+        let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let pass = Pass::new(self, rows, spans, adapter, &mut workspace);
+        self.team.run(&|member| pass.run(member));
+        drop(pass);
+        for span in spans {
+            span.cache.advance(span.len);
+        }
+    }
+
+    /// Scores the next token for each row of hidden states (`[rows, hidden]`):
+    /// `[rows, vocab]`.
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let (width, vocab) = (self.shape.hidden, self.shape.vocab);
+        let rows = hidden.len() / width;
+        let mut logits = vec![0.0; rows * vocab];
+        if rows == 0 {
+            return logits;
+        }
+        let head = self.weights.head();
+        let mut activations = Activations::default();
+        activations.ensure(rows, width, head.is_quantised());
+        let input = activations.layout(rows, width, head.is_quantised());
+        for (row, values) in hidden.chunks_exact(width).enumerate() {
+            // SAFETY: the row is `width` wide and the layout has room for it.
+            unsafe { self.kernels.lay(values.as_ptr(), width, &input, row) };
+        }
+        let out = crate::buffer::Shared::of(&mut logits);
+        let product = Product { kernels: self.kernels, matrix: head, input, low_rank: None };
+        self.team.run(&|member| {
+            product.run(member, |tile, outputs| {
+                let len = (vocab - tile.output).min(outputs.len() / crate::activations::TILE);
+                for row in 0..tile.rows {
+                    // SAFETY: each output belongs to one tile, and tiles to one thread.
+                    unsafe {
+                        let to = out.at((tile.row + row) * vocab + tile.output);
+                        let from = outputs.as_ptr().add(row * crate::matrix::GROUP);
+                        std::ptr::copy_nonoverlapping(from, to, len);
+                    }
+                }
+            });
+        });
+        logits
+    }
+}

@@ -1,0 +1,433 @@
+//! One forward pass: the phases of a layer, in order.
+
+use half::f16;
+
+use super::{Decoder, Span, workspace::{Sizes, Workspace}};
+use crate::{
+    Adapter, LayerWeights, Matrix,
+    activations::{Layout, TILE},
+    adapter::{LayerAdapter, LowRank},
+    attention::{ATTENTION_ROWS, AttentionTile},
+    buffer::Shared,
+    kernels::Kernels,
+    kv::{PAGE, PageShape},
+    matrix::GROUP,
+    product::{Finished, Product},
+    team::Member,
+    tile::TileOutputs,
+};
+
+/// Attention tiles that one thread takes at a time.
+const TILES_PER_UNIT: usize = 8;
+
+/// Everything a pass needs, shared by the team.
+pub(super) struct Pass<'a> {
+    decoder: &'a Decoder,
+    adapter: Option<&'a Adapter>,
+    sizes: Sizes,
+    pages: PageShape,
+    /// The residual stream, `[T, hidden]`: the pass's input and output.
+    stream: Shared<f32>,
+    qkv: Shared<f32>,
+    mixed: Shared<f32>,
+    gated: Shared<f32>,
+    low_rank: Shared<f32>,
+    scratch: Shared<f32>,
+    /// Activations before products from the residual stream, from attention and from the
+    /// feed-forward network: one memory, three shapes.
+    inputs: [Layout; 3],
+    sequences: Vec<Sequence>,
+    /// For each row its sequence and position.
+    places: Vec<(usize, usize)>,
+    units: Vec<Unit>,
+}
+
+/// The rows of one sequence.
+struct Sequence {
+    first_row: usize,
+    /// Positions filled before the pass.
+    past: usize,
+    pages: Vec<*mut u8>,
+}
+
+// SAFETY: the pages are written by rows of their own position, each by one thread, and
+// read only in later phases.
+unsafe impl Sync for Sequence {}
+
+/// Attention's unit of work: some rows of one sequence's queries of one key-value head,
+/// counted row by row, head by head.
+struct Unit {
+    sequence: usize,
+    kv_head: usize,
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Pass<'a> {
+    /// Makes room, pages included.
+    pub(super) fn new(
+        decoder: &'a Decoder,
+        rows: &'a mut [f32],
+        spans: &mut [Span<'_>],
+        adapter: Option<&'a Adapter>,
+        workspace: &'a mut Workspace,
+    ) -> Self {
+        let shape = &decoder.shape;
+        let pages = PageShape {
+            layers: shape.layers,
+            kv_heads: shape.kv_heads,
+            head_width: shape.head_dim.next_multiple_of(super::HEAD_ALIGN),
+            element: if decoder.options.half_cache { 2 } else { 4 },
+        };
+        let sizes = Sizes {
+            rows: rows.len() / shape.hidden,
+            threads: decoder.team.size(),
+            hidden: shape.hidden,
+            qkv: decoder.weights.layers.first().map_or(0, |layer| layer.qkv.padded_rows()),
+            queries: shape.heads * shape.head_dim,
+            intermediate: shape.intermediate,
+            head_width: pages.head_width,
+            low_rank: adapter.map_or(0, Adapter::width_max),
+        };
+        let is_quantised =
+            decoder.weights.layers.first().is_some_and(|layer| layer.qkv.is_quantised());
+        workspace.ensure(&sizes, is_quantised);
+
+        let group = shape.heads / shape.kv_heads;
+        let (mut sequences, mut places, mut units) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, span) in spans.iter_mut().enumerate() {
+            let past = span.cache.len();
+            let first_row = places.len();
+            places.extend((past..past + span.len).map(|position| (index, position)));
+            for kv_head in 0..shape.kv_heads {
+                let all = span.len * group;
+                for first in (0..all).step_by(TILES_PER_UNIT * ATTENTION_ROWS) {
+                    let count = (all - first).min(TILES_PER_UNIT * ATTENTION_ROWS);
+                    units.push(Unit { sequence: index, kv_head, first, count });
+                }
+            }
+            sequences.push(Sequence { first_row, past, pages: span.cache.extend(span.len) });
+        }
+        let widths = [sizes.hidden, sizes.queries, sizes.intermediate];
+        Self {
+            stream: Shared::of(rows),
+            qkv: Shared::of(&mut workspace.qkv),
+            mixed: Shared::of(&mut workspace.mixed),
+            gated: Shared::of(&mut workspace.gated),
+            low_rank: Shared::of(&mut workspace.low_rank),
+            scratch: Shared::of(&mut workspace.scratch),
+            inputs: widths
+                .map(|width| workspace.activations.layout(sizes.rows, width, is_quantised)),
+            decoder,
+            adapter,
+            sizes,
+            pages,
+            sequences,
+            places,
+            units,
+        }
+    }
+
+    /// Goes through all layers as one member of the team.
+    pub(super) fn run(&self, member: &Member<'_>) {
+        for (index, layer) in self.decoder.weights.layers.iter().enumerate() {
+            let adapter = self.adapter.map(|adapter| &adapter.layers[index]);
+            self.attention(member, index, layer, adapter);
+            self.feed_forward(member, layer, adapter);
+        }
+        self.finish(member);
+    }
+
+    fn attention(
+        &self,
+        member: &Member<'_>,
+        index: usize,
+        layer: &LayerWeights,
+        adapter: Option<&LayerAdapter>,
+    ) {
+        let [stream, queries, _] = self.inputs;
+        self.normalise(member, &layer.attention_norm, stream);
+        let addition = adapter.and_then(|adapter| adapter.qkv.as_ref());
+        self.product(member, &layer.qkv, stream, addition, |tile, outputs| {
+            self.put(self.qkv, self.sizes.qkv, tile, outputs);
+        });
+        member.share(self.sizes.rows, self.row_piece(), |start, end| {
+            for row in start..end {
+                self.place(index, &layer.qkv, row, member);
+            }
+        });
+        member.share(self.units.len(), 1, |start, end| {
+            for unit in &self.units[start..end] {
+                self.attend(index, unit, member);
+            }
+        });
+        self.lay(member, self.mixed, self.sizes.queries, queries);
+        let addition = adapter.and_then(|adapter| adapter.output.as_ref());
+        self.product(member, &layer.output, queries, addition, |tile, outputs| {
+            self.add(tile, outputs);
+        });
+    }
+
+    fn feed_forward(
+        &self,
+        member: &Member<'_>,
+        layer: &LayerWeights,
+        adapter: Option<&LayerAdapter>,
+    ) {
+        let [stream, _, gated] = self.inputs;
+        let kernels = self.kernels();
+        self.normalise(member, &layer.mlp_norm, stream);
+        let addition = adapter.and_then(|adapter| adapter.gate_up.as_ref());
+        let low_rank = self.low_rank(member, stream, addition);
+        let product = Product { kernels, matrix: &layer.gate_up, input: stream, low_rank };
+        product.run_pairs(member, |tile, gates, values| {
+            let mut outputs = [0.0; TILE * GROUP];
+            for row in 0..tile.rows {
+                let at = row * GROUP;
+                // SAFETY: 16 values of each; `Kernels::of` has checked the instructions.
+                unsafe {
+                    let out = outputs.as_mut_ptr().add(at);
+                    (kernels.gate)(gates.as_ptr().add(at), values.as_ptr().add(at), out);
+                }
+            }
+            self.put(self.gated, self.sizes.intermediate, tile, &outputs);
+        });
+        self.lay(member, self.gated, self.sizes.intermediate, gated);
+        let addition = adapter.and_then(|adapter| adapter.down.as_ref());
+        self.product(member, &layer.down, gated, addition, |tile, outputs| {
+            self.add(tile, outputs);
+        });
+    }
+
+    fn finish(&self, member: &Member<'_>) {
+        let (hidden, norm) = (self.sizes.hidden, &self.decoder.weights.norm);
+        let eps = self.decoder.shape.norm_eps;
+        member.share(self.sizes.rows, self.row_piece(), |start, end| {
+            for row in start..end {
+                // SAFETY: the row is this thread's; normalising in place reads each value
+                // before it writes it.
+                unsafe {
+                    let row = self.stream.at(row * hidden);
+                    (self.kernels().normalise)(row, norm.as_ptr(), hidden, eps, row);
+                }
+            }
+        });
+    }
+
+    /// Runs one product with its low-rank addition.
+    fn product(
+        &self,
+        member: &Member<'_>,
+        matrix: &Matrix,
+        input: Layout,
+        addition: Option<&LowRank>,
+        sink: impl FnMut(Finished, &TileOutputs),
+    ) {
+        let low_rank = self.low_rank(member, input, addition);
+        Product { kernels: self.kernels(), matrix, input, low_rank }.run(member, sink);
+    }
+
+    /// Computes the intermediate values of an addition.
+    fn low_rank<'b>(
+        &self,
+        member: &Member<'_>,
+        input: Layout,
+        addition: Option<&'b LowRank>,
+    ) -> Option<(&'b LowRank, Shared<f32>)> {
+        let addition = addition?;
+        let kernels = self.kernels();
+        let product = Product { kernels, matrix: &addition.a, input, low_rank: None };
+        product.run(member, |tile, outputs| {
+            self.put(self.low_rank, addition.width(), tile, outputs);
+        });
+        Some((addition, self.low_rank))
+    }
+
+    /// Stores a tile in a matrix of `width` columns; outputs beyond are padding.
+    fn put(&self, matrix: Shared<f32>, width: usize, tile: Finished, outputs: &TileOutputs) {
+        let len = width.saturating_sub(tile.output).min(GROUP);
+        for row in 0..tile.rows {
+            // SAFETY: each output belongs to one tile, and tiles to one thread.
+            unsafe {
+                let to = matrix.at((tile.row + row) * width + tile.output);
+                std::ptr::copy_nonoverlapping(outputs.as_ptr().add(row * GROUP), to, len);
+            }
+        }
+    }
+
+    /// Adds a tile to the residual stream.
+    fn add(&self, tile: Finished, outputs: &TileOutputs) {
+        let hidden = self.sizes.hidden;
+        let len = hidden.saturating_sub(tile.output).min(GROUP);
+        for (row, outputs) in outputs.chunks_exact(GROUP).take(tile.rows).enumerate() {
+            // SAFETY: each output belongs to one tile, and tiles to one thread.
+            let stream = unsafe {
+                let at = self.stream.at((tile.row + row) * hidden + tile.output);
+                std::slice::from_raw_parts_mut(at, len)
+            };
+            for (value, output) in stream.iter_mut().zip(outputs) {
+                *value += output;
+            }
+        }
+    }
+
+    /// Normalises the residual stream into `input`.
+    fn normalise(&self, member: &Member<'_>, scales: &[f32], input: Layout) {
+        let (hidden, eps) = (self.sizes.hidden, self.decoder.shape.norm_eps);
+        member.share(self.sizes.rows, self.row_piece(), |start, end| {
+            let normed = self.scratch(member);
+            for row in start..end {
+                // SAFETY: the row is this thread's, and so is the scratch memory.
+                unsafe {
+                    let from = self.stream.at(row * hidden);
+                    (self.kernels().normalise)(from, scales.as_ptr(), hidden, eps, normed);
+                    self.kernels().lay(normed, hidden, &input, row);
+                }
+            }
+        });
+    }
+
+    /// Takes a matrix of `width` columns into `input`.
+    fn lay(&self, member: &Member<'_>, matrix: Shared<f32>, width: usize, input: Layout) {
+        member.share(self.sizes.rows, self.row_piece(), |start, end| {
+            for row in start..end {
+                // SAFETY: the row is this thread's.
+                unsafe { self.kernels().lay(matrix.at(row * width), width, &input, row) };
+            }
+        });
+    }
+
+    /// Rotates a row's queries in place and puts its keys and values into their page.
+    fn place(&self, layer: usize, qkv: &Matrix, row: usize, member: &Member<'_>) {
+        let shape = &self.decoder.shape;
+        let (sequence, position) = self.places[row];
+        let angles = self.decoder.rope.at(position);
+        let scale = 1.0 / (shape.head_dim as f32).sqrt();
+        let page = self.sequences[sequence].pages[position / PAGE];
+        let kernels = self.kernels();
+        // SAFETY: the row and its position are this thread's; `extend` has made the page
+        // writable; the scratch memory is this thread's and wider than a head.
+        unsafe {
+            let values = self.qkv.at(row * self.sizes.qkv);
+            for head in 0..shape.heads {
+                let at = values.add(head * shape.head_dim);
+                (kernels.rotate)(at, angles, scale, at);
+            }
+            let rotated = self.scratch(member);
+            for head in 0..shape.kv_heads {
+                let key = values.add(qkv.part_start(1) + head * shape.head_dim);
+                let value = values.add(qkv.part_start(2) + head * shape.head_dim);
+                (kernels.rotate)(key, angles, 1.0, rotated);
+                let key = std::slice::from_raw_parts(rotated, shape.head_dim);
+                let start = self.pages.head_start(layer, head);
+                let (width, slot) = (self.pages.head_width, position % PAGE);
+                if self.decoder.options.half_cache {
+                    let keys = page.cast::<f16>().add(start);
+                    (kernels.place_half)(key, value, keys, width, slot);
+                } else {
+                    let keys = page.cast::<f32>().add(start);
+                    (kernels.place_single)(key, value, keys, width, slot);
+                }
+            }
+        }
+    }
+
+    /// Attends for one unit, tile by tile.
+    fn attend(&self, layer: usize, unit: &Unit, member: &Member<'_>) {
+        let shape = &self.decoder.shape;
+        let sequence = &self.sequences[unit.sequence];
+        let (group, width) = (shape.heads / shape.kv_heads, self.pages.head_width);
+        let kernels = self.kernels();
+        let end = unit.first + unit.count;
+        for first in (unit.first..end).step_by(ATTENTION_ROWS) {
+            let rows = (end - first).min(ATTENTION_ROWS);
+            let queries = self.scratch(member);
+            // SAFETY: the scratch memory is this thread's and holds two such tiles.
+            let out = unsafe { queries.add(ATTENTION_ROWS * width) };
+            let mut visible = [0; ATTENTION_ROWS];
+            // Where a counted row lies: its row of the pass and its head.
+            let locate = |row: usize| {
+                let (token, head) = ((first + row) / group, (first + row) % group);
+                (token, unit.kv_head * group + head)
+            };
+            for (row, visible) in visible.iter_mut().take(rows).enumerate() {
+                let (token, head) = locate(row);
+                *visible = sequence.past + token + 1;
+                // SAFETY: the row's queries were written in an earlier phase.
+                unsafe {
+                    let from = (sequence.first_row + token) * self.sizes.qkv;
+                    let from = self.qkv.at(from + head * shape.head_dim);
+                    let to = queries.add(row * width);
+                    std::ptr::copy_nonoverlapping(from, to, shape.head_dim);
+                    std::slice::from_raw_parts_mut(to, width)[shape.head_dim..].fill(0.0);
+                }
+            }
+            let tile = AttentionTile {
+                queries,
+                rows,
+                visible,
+                pages: &sequence.pages,
+                head_start: self.pages.head_start(layer, unit.kv_head),
+                head_width: width,
+                out,
+            };
+            // SAFETY: keys and values of all visible positions were written in an earlier
+            // phase or pass; `Kernels::of` has checked the instructions.
+            unsafe {
+                if self.decoder.options.half_cache {
+                    (kernels.attend_half)(&tile);
+                } else {
+                    (kernels.attend_single)(&tile);
+                }
+            }
+            for row in 0..rows {
+                let (token, head) = locate(row);
+                // SAFETY: the outputs of a row's head belong to one unit.
+                unsafe {
+                    let to = (sequence.first_row + token) * self.sizes.queries;
+                    let to = self.mixed.at(to + head * shape.head_dim);
+                    std::ptr::copy_nonoverlapping(out.add(row * width), to, shape.head_dim);
+                }
+            }
+        }
+    }
+
+    fn kernels(&self) -> &'static Kernels {
+        self.decoder.kernels
+    }
+
+    /// The member's own scratch memory.
+    fn scratch(&self, member: &Member<'_>) -> *mut f32 {
+        // SAFETY: the buffer has room for each member.
+        unsafe { self.scratch.at(member.index * self.sizes.scratch()) }
+    }
+
+    /// Rows that a thread takes at a time.
+    fn row_piece(&self) -> usize {
+        self.sizes.rows.div_ceil(self.sizes.threads * 4)
+    }
+}
+
+impl Kernels {
+    /// Lays a row out as activations, quantised or as it is.
+    ///
+    /// # Safety
+    /// `values` holds `width` values, and `input` has `row`, as wide.
+    pub(super) unsafe fn lay(
+        &self,
+        values: *const f32,
+        width: usize,
+        input: &Layout,
+        row: usize,
+    ) {
+        let slot = input.row(row);
+        // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
+        unsafe {
+            if input.is_quantised {
+                (self.quantise)(values, width, &slot);
+            } else {
+                (self.spread)(values, width, &slot);
+            }
+        }
+    }
+}

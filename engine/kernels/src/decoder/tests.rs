@@ -1,0 +1,458 @@
+//! The fused pass against plain arithmetic in f64, and against itself cut differently.
+
+use super::*;
+use crate::{
+    LowRankPair, Matrix, Source,
+    fixture::{Random, q4_1_rows},
+};
+
+/// A decoder's weights as plain numbers, for the packed decoder and for the reference.
+struct Plain {
+    shape: DecoderShape,
+    embedding: Linear,
+    layers: Vec<[Linear; 7]>,
+    norms: Vec<Vec<f32>>,
+}
+
+/// A linear in f32, with the bytes it comes from when it is stored in 4 bits.
+struct Linear {
+    rows: usize,
+    columns: usize,
+    values: Vec<f32>,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Linear {
+    fn random(random: &mut Random, rows: usize, columns: usize, is_four: bool) -> Self {
+        if is_four {
+            let (bytes, values) = q4_1_rows(random, rows, columns);
+            return Self { rows, columns, values, bytes: Some(bytes) };
+        }
+        let factor = 1.5 / (columns as f32).sqrt();
+        let values = random.values(rows * columns).iter().map(|v| v * factor).collect();
+        Self { rows, columns, values, bytes: None }
+    }
+
+    fn source(&self) -> Source<'_> {
+        match &self.bytes {
+            Some(bytes) => {
+                let row_bytes = self.columns / 32 * 20;
+                Source::blocks(crate::BlockFormat::Q4_1, self.rows, self.columns, move |row| {
+                    &bytes[row * row_bytes..(row + 1) * row_bytes]
+                })
+            }
+            None => Source::dense(self.rows, self.columns, self.values.clone()),
+        }
+    }
+
+    fn apply(&self, input: &[f64]) -> Vec<f64> {
+        let dot = |row: &[f32]| row.iter().zip(input).map(|(w, x)| f64::from(*w) * x).sum();
+        self.values.chunks_exact(self.columns).map(dot).collect()
+    }
+}
+
+impl Plain {
+    fn random(shape: &DecoderShape, is_four: bool) -> Self {
+        let mut random = Random::new(11);
+        let (hidden, inner) = (shape.hidden, shape.intermediate);
+        let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+        let sizes = [
+            (queries, hidden),
+            (keys, hidden),
+            (keys, hidden),
+            (hidden, queries),
+            (inner, hidden),
+            (inner, hidden),
+            (hidden, inner),
+        ];
+        let layers = (0..shape.layers)
+            .map(|_| sizes.map(|(rows, columns)| {
+                Linear::random(&mut random, rows, columns, is_four)
+            }))
+            .collect();
+        let norm = |random: &mut Random| -> Vec<f32> {
+            random.values(hidden).iter().map(|v| 1.0 + 0.3 * v).collect()
+        };
+        Self {
+            shape: shape.clone(),
+            embedding: Linear::random(&mut random, shape.vocab, hidden, false),
+            layers,
+            norms: (0..2 * shape.layers + 1).map(|_| norm(&mut random)).collect(),
+        }
+    }
+
+    fn decoder(&self, precision: Precision, options: DecoderOptions) -> Decoder {
+        let pack = |parts: &[&Linear]| {
+            let sources: Vec<_> = parts.iter().map(|part| part.source()).collect();
+            Matrix::pack(&sources, precision).expect("packs")
+        };
+        let layers = self.layers.iter().zip(self.norms.chunks(2));
+        let weights = DecoderWeights {
+            embedding: pack(&[&self.embedding]),
+            head: None,
+            layers: layers
+                .map(|([q, k, v, o, gate, up, down], norms)| LayerWeights {
+                    attention_norm: norms[0].clone(),
+                    qkv: pack(&[q, k, v]),
+                    output: pack(&[o]),
+                    mlp_norm: norms[1].clone(),
+                    gate_up: pack(&[gate, up]),
+                    down: pack(&[down]),
+                })
+                .collect(),
+            norm: self.norms.last().expect("a final norm").clone(),
+        };
+        Decoder::new(self.shape.clone(), weights, options).expect("fits")
+    }
+
+    /// Runs tokens from the start, in f64: hidden states after the final norm.
+    fn reference(&self, tokens: &[u32], adapter: Option<&PlainAdapter>) -> Vec<f64> {
+        let shape = &self.shape;
+        let (hidden, dim) = (shape.hidden, shape.head_dim);
+        let mut stream: Vec<Vec<f64>> = tokens
+            .iter()
+            .map(|&t| {
+                let start = t as usize * hidden;
+                self.embedding.values[start..start + hidden].iter().map(|&v| v.into()).collect()
+            })
+            .collect();
+        let norm = |row: &[f64], scales: &[f32]| -> Vec<f64> {
+            let mean = row.iter().map(|v| v * v).sum::<f64>() / row.len() as f64;
+            let factor = 1.0 / (mean + f64::from(shape.norm_eps)).sqrt();
+            row.iter().zip(scales).map(|(v, s)| v * factor * f64::from(*s)).collect()
+        };
+        let rotate = |row: &mut [f64], position: usize| {
+            for head in row.chunks_exact_mut(dim) {
+                for i in 0..dim / 2 {
+                    let power = -(2.0 * i as f64) / dim as f64;
+                    let angle = position as f64 * f64::from(shape.rope_theta).powf(power);
+                    let (a, b) = (head[i], head[i + dim / 2]);
+                    head[i] = a * angle.cos() - b * angle.sin();
+                    head[i + dim / 2] = b * angle.cos() + a * angle.sin();
+                }
+            }
+        };
+        for (index, linears) in self.layers.iter().enumerate() {
+            let apply = |which: usize, row: &[f64]| {
+                let mut out = linears[which].apply(row);
+                if let Some(adapter) = adapter {
+                    adapter.add(index, which, row, &mut out);
+                }
+                out
+            };
+            let normed: Vec<_> =
+                stream.iter().map(|row| norm(row, &self.norms[2 * index])).collect();
+            let mut rows: Vec<[Vec<f64>; 3]> =
+                normed.iter().map(|row| [0, 1, 2].map(|which| apply(which, row))).collect();
+            for (position, [q, k, _]) in rows.iter_mut().enumerate() {
+                rotate(q, position);
+                rotate(k, position);
+            }
+            for position in 0..tokens.len() {
+                let mut mixed = vec![0.0; shape.heads * dim];
+                for head in 0..shape.heads {
+                    let kv = head / (shape.heads / shape.kv_heads) * dim;
+                    let q = &rows[position][0][head * dim..(head + 1) * dim];
+                    let scores: Vec<f64> = rows[..=position]
+                        .iter()
+                        .map(|[_, k, _]| {
+                            let dot: f64 = q.iter().zip(&k[kv..]).map(|(q, k)| q * k).sum();
+                            (dot / (dim as f64).sqrt()).exp()
+                        })
+                        .collect();
+                    let sum: f64 = scores.iter().sum();
+                    for (score, [_, _, v]) in scores.iter().zip(&rows) {
+                        for i in 0..dim {
+                            mixed[head * dim + i] += score / sum * v[kv + i];
+                        }
+                    }
+                }
+                let out = apply(3, &mixed);
+                stream[position].iter_mut().zip(out).for_each(|(v, o)| *v += o);
+            }
+            for row in &mut stream {
+                let normed = norm(row, &self.norms[2 * index + 1]);
+                let (gate, up) = (apply(4, &normed), apply(5, &normed));
+                let gated: Vec<f64> =
+                    gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
+                row.iter_mut().zip(apply(6, &gated)).for_each(|(v, o)| *v += o);
+            }
+        }
+        let last = self.norms.last().expect("a final norm");
+        stream.iter().flat_map(|row| norm(row, last)).collect()
+    }
+}
+
+/// An adapter of one rank on some of the linears.
+struct PlainAdapter {
+    rank: usize,
+    scale: f32,
+    /// For each layer and linear `A` and `B`.
+    pairs: Vec<Vec<Option<(Vec<f32>, Vec<f32>)>>>,
+}
+
+impl PlainAdapter {
+    fn random(plain: &Plain, rank: usize) -> Self {
+        let mut random = Random::new(5);
+        let pairs = plain.layers.iter().enumerate().map(|(layer, linears)| {
+            let pairs = linears.iter().enumerate().map(|(which, linear)| {
+                // Each layer misses another linear.
+                (which != layer % 7).then(|| {
+                    let a = random.values(rank * linear.columns);
+                    (a, random.values(rank * linear.rows))
+                })
+            });
+            pairs.collect()
+        });
+        Self { rank, scale: 0.2, pairs: pairs.collect() }
+    }
+
+    fn add(&self, layer: usize, which: usize, row: &[f64], out: &mut [f64]) {
+        let Some((a, b)) = &self.pairs[layer][which] else { return };
+        let u: Vec<f64> = a
+            .chunks_exact(row.len())
+            .map(|a| a.iter().zip(row).map(|(a, x)| f64::from(*a) * x).sum())
+            .collect();
+        for (out, b) in out.iter_mut().zip(b.chunks_exact(self.rank)) {
+            let sum: f64 = b.iter().zip(&u).map(|(b, u)| f64::from(*b) * u).sum();
+            *out += f64::from(self.scale) * sum;
+        }
+    }
+
+    fn pack(&self, decoder: &Decoder) -> Adapter {
+        let pair = |layer: &[Option<(Vec<f32>, Vec<f32>)>], which: usize| {
+            // The slices live as long as `self`; a helper cannot say so without a name.
+            layer[which].as_ref().map(|(a, b)| (a.clone(), b.clone()))
+        };
+        let owned: Vec<Vec<_>> =
+            self.pairs.iter().map(|layer| (0..7).map(|which| pair(layer, which)).collect()).collect();
+        let layers: Vec<AdapterLayer<'_>> = owned
+            .iter()
+            .map(|layer: &Vec<Option<(Vec<f32>, Vec<f32>)>>| {
+                let pair = |which: usize| {
+                    layer[which].as_ref().map(|(a, b)| LowRankPair {
+                        a,
+                        b,
+                        rank: self.rank,
+                        scale: self.scale,
+                    })
+                };
+                AdapterLayer {
+                    qkv: [pair(0), pair(1), pair(2)],
+                    output: pair(3),
+                    gate_up: [pair(4), pair(5)],
+                    down: pair(6),
+                }
+            })
+            .collect();
+        decoder.pack_adapter(&layers).expect("fits")
+    }
+}
+
+/// A shape with no size that is a multiple of 16.
+fn odd_shape() -> DecoderShape {
+    DecoderShape {
+        vocab: 50,
+        hidden: 44,
+        intermediate: 52,
+        layers: 3,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 10,
+        rope_theta: 1000.0,
+        norm_eps: 1e-5,
+    }
+}
+
+/// A shape of whole blocks.
+fn even_shape() -> DecoderShape {
+    let shape = odd_shape();
+    DecoderShape { hidden: 64, intermediate: 96, heads: 4, head_dim: 32, kv_heads: 1, ..shape }
+}
+
+fn options(isa: Isa, threads: usize, half_cache: bool) -> DecoderOptions {
+    DecoderOptions { threads, isa, half_cache, positions: 256 }
+}
+
+fn tokens(seed: u64, count: usize) -> Vec<u32> {
+    let mut random = Random::new(seed);
+    (0..count).map(|_| random.below(50) as u32).collect()
+}
+
+fn run(decoder: &Decoder, cache: &mut KvCache, tokens: &[u32], adapter: Option<&Adapter>) -> Vec<f32> {
+    let mut rows = decoder.embed(tokens);
+    decoder.forward(&mut rows, &mut [Span { len: tokens.len(), cache }], adapter);
+    rows
+}
+
+#[track_caller]
+fn assert_close(got: &[f32], want: &[f64], bound: f64) {
+    assert_eq!(got.len(), want.len());
+    let error: f64 = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum();
+    let size: f64 = want.iter().map(|w| w * w).sum();
+    let relative = (error / size).sqrt();
+    assert!(relative <= bound, "relative error {relative}, bound {bound}");
+}
+
+#[test]
+fn dense_decoders_compute_what_the_reference_does() {
+    for shape in [odd_shape(), even_shape()] {
+        let plain = Plain::random(&shape, false);
+        let adapter = PlainAdapter::random(&plain, 3);
+        let tokens = tokens(1, 71);
+        for isa in Isa::available() {
+            for threads in [1, 2, 3] {
+                let decoder = plain.decoder(Precision::Dense, options(isa, threads, false));
+                let got = run(&decoder, &mut decoder.new_cache(), &tokens, None);
+                assert_close(&got, &plain.reference(&tokens, None), 1e-5);
+                let packed = adapter.pack(&decoder);
+                let got = run(&decoder, &mut decoder.new_cache(), &tokens, Some(&packed));
+                // The second factors are kept in f16.
+                assert_close(&got, &plain.reference(&tokens, Some(&adapter)), 1e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn quantised_decoders_differ_by_the_rounding_of_activations() {
+    for (is_four, precision) in
+        [(true, Precision::AsStored), (false, Precision::Eight), (true, Precision::Eight)]
+    {
+        let plain = Plain::random(&even_shape(), is_four);
+        let adapter = PlainAdapter::random(&plain, 8);
+        let tokens = tokens(2, 40);
+        for isa in Isa::available() {
+            let decoder = plain.decoder(precision, options(isa, 2, true));
+            let got = run(&decoder, &mut decoder.new_cache(), &tokens, None);
+            // int8 rounds each product by about 0.5 %; random layers add the errors up. The
+            // tiles' own tests are exact.
+            assert_close(&got, &plain.reference(&tokens, None), 0.05);
+            let packed = adapter.pack(&decoder);
+            let got = run(&decoder, &mut decoder.new_cache(), &tokens, Some(&packed));
+            assert_close(&got, &plain.reference(&tokens, Some(&adapter)), 0.05);
+        }
+    }
+}
+
+#[test]
+fn logits_are_products_with_the_head() {
+    let plain = Plain::random(&odd_shape(), false);
+    for isa in Isa::available() {
+        let decoder = plain.decoder(Precision::Dense, options(isa, 2, false));
+        let hidden = Random::new(3).values(3 * 44);
+        let got = decoder.logits(&hidden);
+        let want: Vec<f64> = hidden
+            .chunks(44)
+            .flat_map(|row| {
+                let row: Vec<f64> = row.iter().map(|&v| v.into()).collect();
+                plain.embedding.apply(&row)
+            })
+            .collect();
+        assert_close(&got, &want, 1e-5);
+    }
+}
+
+/// All kinds of decoders, for the tests that want equal bits.
+fn each_decoder(mut check: impl FnMut(&Decoder, Option<&Adapter>)) {
+    for (is_four, precision) in
+        [(false, Precision::Dense), (true, Precision::AsStored), (false, Precision::Eight)]
+    {
+        let plain = Plain::random(&even_shape(), is_four);
+        let adapter = PlainAdapter::random(&plain, 4);
+        for isa in Isa::available() {
+            let decoder = plain.decoder(precision, options(isa, 2, is_four));
+            check(&decoder, None);
+            let packed = adapter.pack(&decoder);
+            check(&decoder, Some(&packed));
+        }
+    }
+}
+
+#[test]
+fn any_cut_of_a_prompt_gives_the_same_bits() {
+    let tokens = tokens(4, 75);
+    each_decoder(|decoder, adapter| {
+        let whole = run(decoder, &mut decoder.new_cache(), &tokens, adapter);
+        let mut random = Random::new(9);
+        for _ in 0..4 {
+            let mut cache = decoder.new_cache();
+            let (mut parts, mut start) = (Vec::new(), 0);
+            while start < tokens.len() {
+                let end = (start + 1 + random.below(40)).min(tokens.len());
+                parts.extend(run(decoder, &mut cache, &tokens[start..end], adapter));
+                start = end;
+            }
+            assert!(whole == parts, "{:?}", decoder.options());
+        }
+    });
+}
+
+#[test]
+fn a_batch_computes_what_its_sequences_compute_alone() {
+    let prompts: Vec<Vec<u32>> =
+        [1, 30, 2, 33, 64, 5].iter().map(|&len| tokens(len as u64, len)).collect();
+    each_decoder(|decoder, adapter| {
+        let alone: Vec<Vec<f32>> = prompts
+            .iter()
+            .map(|prompt| run(decoder, &mut decoder.new_cache(), prompt, adapter))
+            .collect();
+        let mut caches: Vec<KvCache> = prompts.iter().map(|_| decoder.new_cache()).collect();
+        let mut rows = decoder.embed(&prompts.concat());
+        let mut spans: Vec<Span<'_>> = caches
+            .iter_mut()
+            .zip(&prompts)
+            .map(|(cache, prompt)| Span { len: prompt.len(), cache })
+            .collect();
+        decoder.forward(&mut rows, &mut spans, adapter);
+        assert!(rows == alone.concat(), "{:?}", decoder.options());
+        for (cache, prompt) in caches.iter().zip(&prompts) {
+            assert_eq!(cache.len(), prompt.len());
+        }
+        let hidden = &rows[..decoder.shape().hidden * 9];
+        let together = decoder.logits(hidden);
+        let single: Vec<f32> =
+            hidden.chunks(decoder.shape().hidden).flat_map(|row| decoder.logits(row)).collect();
+        assert!(together == single, "{:?}", decoder.options());
+    });
+}
+
+#[test]
+fn a_shared_prefix_and_a_truncated_cache_change_nothing() {
+    let tokens = tokens(6, 50);
+    each_decoder(|decoder, adapter| {
+        let whole = run(decoder, &mut decoder.new_cache(), &tokens, adapter);
+        let rest = &whole[37 * decoder.shape().hidden..];
+        let mut prefix = decoder.new_cache();
+        run(decoder, &mut prefix, &tokens[..37], adapter);
+        let mut other = prefix.clone();
+        run(decoder, &mut other, &tokens[..20], adapter);
+        other.truncate(37);
+        for mut cache in [prefix.clone(), other, prefix] {
+            assert!(rest == run(decoder, &mut cache, &tokens[37..], adapter));
+        }
+    });
+}
+
+#[test]
+fn passes_give_their_pages_back() {
+    let plain = Plain::random(&even_shape(), true);
+    let decoder = plain.decoder(Precision::AsStored, options(Isa::best(), 2, true));
+    let mut cache = decoder.new_cache();
+    run(&decoder, &mut cache, &tokens(7, 100), None);
+    drop(cache);
+    let pages = decoder.pool().free_pages();
+    assert_eq!(pages, 4);
+    run(&decoder, &mut decoder.new_cache(), &tokens(8, 100), None);
+    assert_eq!(decoder.pool().free_pages(), pages);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused() {
+    let plain = Plain::random(&even_shape(), false);
+    let other = DecoderShape { intermediate: 64, ..even_shape() };
+    let decoder = plain.decoder(Precision::Eight, options(Isa::Portable, 1, true));
+    let Decoder { weights, .. } = decoder;
+    let refused = Decoder::new(other, weights, options(Isa::Portable, 1, true));
+    assert!(refused.expect_err("does not fit").to_string().contains("layer 0"));
+}

@@ -1,0 +1,56 @@
+//! Memory of a forward pass, kept from one pass to the next.
+
+use crate::{activations::Activations, attention::ATTENTION_ROWS, buffer::Buffer};
+
+/// Memory of a forward pass. Grows to the largest pass and is never given back; it holds
+/// nothing between passes.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    /// Queries, keys and values side by side, `[T, qkv]`.
+    pub(super) qkv: Buffer<f32>,
+    /// What attention gives, `[T, heads * head_dim]`.
+    pub(super) mixed: Buffer<f32>,
+    /// Gated values of the feed-forward network, `[T, intermediate]`.
+    pub(super) gated: Buffer<f32>,
+    /// Intermediate values of an adapter.
+    pub(super) low_rank: Buffer<f32>,
+    /// Inputs of the next product.
+    pub(super) activations: Activations,
+    /// For each thread: a row, or the queries and outputs of an attention tile.
+    pub(super) scratch: Buffer<f32>,
+}
+
+/// Sizes of a pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) rows: usize,
+    pub(super) threads: usize,
+    pub(super) hidden: usize,
+    /// Padded outputs of the stacked queries, keys and values.
+    pub(super) qkv: usize,
+    pub(super) queries: usize,
+    pub(super) intermediate: usize,
+    pub(super) head_width: usize,
+    /// The most intermediate values of an adapter; 0 without one.
+    pub(super) low_rank: usize,
+}
+
+impl Sizes {
+    /// Values of scratch memory for one thread, in whole cache lines.
+    pub(super) fn scratch(&self) -> usize {
+        (2 * ATTENTION_ROWS * self.head_width).max(self.hidden).next_multiple_of(16)
+    }
+}
+
+impl Workspace {
+    /// Makes room for a pass.
+    pub(super) fn ensure(&mut self, sizes: &Sizes, is_quantised: bool) {
+        self.qkv.ensure(sizes.rows * sizes.qkv);
+        self.mixed.ensure(sizes.rows * sizes.queries);
+        self.gated.ensure(sizes.rows * sizes.intermediate);
+        self.low_rank.ensure(sizes.rows * sizes.low_rank);
+        self.scratch.ensure(sizes.threads * sizes.scratch());
+        let widest = sizes.hidden.max(sizes.queries).max(sizes.intermediate);
+        self.activations.ensure(sizes.rows, widest, is_quantised);
+    }
+}

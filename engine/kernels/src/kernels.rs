@@ -1,0 +1,178 @@
+//! The table of kernels for each instruction set.
+
+use half::f16;
+
+use crate::{
+    Isa,
+    activations::{Slot, TILE},
+    attention::{self, AttentionTile},
+    lanes, rope, rows,
+    tile::{self, TileKernel},
+};
+
+/// Kernels for one instruction set. All are unsafe for want of it; their own conditions
+/// stand where they are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernels {
+    /// By the tile's width less one.
+    pub(crate) four: [TileKernel; TILE],
+    pub(crate) eight: [TileKernel; TILE],
+    pub(crate) dense: [TileKernel; TILE],
+    pub(crate) normalise: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
+    pub(crate) quantise: unsafe fn(*const f32, usize, &Slot),
+    pub(crate) spread: unsafe fn(*const f32, usize, &Slot),
+    pub(crate) gate: unsafe fn(*const f32, *const f32, *mut f32),
+    pub(crate) add_low_rank: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
+    pub(crate) rotate: unsafe fn(*const f32, (&[f32], &[f32]), f32, *mut f32),
+    pub(crate) place_half: unsafe fn(&[f32], *const f32, *mut f16, usize, usize),
+    pub(crate) place_single: unsafe fn(&[f32], *const f32, *mut f32, usize, usize),
+    pub(crate) attend_half: unsafe fn(&AttentionTile<'_>),
+    pub(crate) attend_single: unsafe fn(&AttentionTile<'_>),
+}
+
+impl Kernels {
+    /// Finds the kernels for an instruction set.
+    ///
+    /// # Panics
+    /// Panics when this machine does not have it, so that the kernels are sound to call.
+    pub(crate) fn of(isa: Isa) -> &'static Self {
+        assert!(Isa::available().contains(&isa), "this machine has no {}", isa.name());
+        match isa {
+            Isa::Portable => &portable::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::KERNELS,
+        }
+    }
+}
+
+/// An array of a kernel for tiles of 1 to 8 rows.
+macro_rules! widths {
+    ($($kernel:ident)::+ $(, $lanes:ty)?) => {
+        [
+            $($kernel)::+::<$($lanes,)? 1>,
+            $($kernel)::+::<$($lanes,)? 2>,
+            $($kernel)::+::<$($lanes,)? 3>,
+            $($kernel)::+::<$($lanes,)? 4>,
+            $($kernel)::+::<$($lanes,)? 5>,
+            $($kernel)::+::<$($lanes,)? 6>,
+            $($kernel)::+::<$($lanes,)? 7>,
+            $($kernel)::+::<$($lanes,)? 8>,
+        ]
+    };
+}
+
+/// A module with the entry points of one instruction set: here the generic kernels inline,
+/// and their intrinsics with them.
+macro_rules! entries {
+    ($module:ident, $lanes:ty, $four:ident, $eight:ident $(, #[$feature:meta])?) => {
+        mod $module {
+            use super::*;
+            use crate::tile::{GroupWeights, TileOutputs};
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                four: widths!(tile::$four),
+                eight: widths!(tile::$eight),
+                dense: widths!(dense),
+                normalise,
+                quantise,
+                spread,
+                gate,
+                add_low_rank,
+                rotate,
+                place_half: place::<f16>,
+                place_single: place::<f32>,
+                attend_half: attend::<f16>,
+                attend_single: attend::<f32>,
+            };
+
+            // SAFETY of all: the caller's promise for the kernel that is called.
+            $(#[$feature])?
+            unsafe fn dense<const M: usize>(
+                weights: &GroupWeights,
+                rows: &Slot,
+                blocks: usize,
+                out: &mut TileOutputs,
+            ) {
+                unsafe { tile::dense::<$lanes, M>(weights, rows, blocks, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn normalise(
+                row: *const f32,
+                scales: *const f32,
+                count: usize,
+                eps: f32,
+                out: *mut f32,
+            ) {
+                unsafe { rows::normalise::<$lanes>(row, scales, count, eps, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn quantise(row: *const f32, count: usize, slot: &Slot) {
+                unsafe { rows::quantise::<$lanes>(row, count, slot) }
+            }
+
+            $(#[$feature])?
+            unsafe fn spread(row: *const f32, count: usize, slot: &Slot) {
+                unsafe { rows::spread(row, count, slot) }
+            }
+
+            $(#[$feature])?
+            unsafe fn gate(gates: *const f32, values: *const f32, out: *mut f32) {
+                unsafe { rows::gate::<$lanes>(gates, values, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn add_low_rank(
+                b: *const f16,
+                u: *const f32,
+                stride: usize,
+                rank: usize,
+                rows: usize,
+                out: *mut f32,
+            ) {
+                unsafe { rows::add_low_rank::<$lanes>(b, u, stride, rank, rows, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn rotate(
+                head: *const f32,
+                angles: (&[f32], &[f32]),
+                scale: f32,
+                out: *mut f32,
+            ) {
+                unsafe { rope::rotate(head, angles, scale, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn place<E: lanes::Element>(
+                key: &[f32],
+                value: *const f32,
+                keys: *mut E,
+                head_width: usize,
+                slot: usize,
+            ) {
+                unsafe { rope::place::<$lanes, E>(key, value, keys, head_width, slot) }
+            }
+
+            $(#[$feature])?
+            unsafe fn attend<E: lanes::Element>(tile: &AttentionTile<'_>) {
+                unsafe { attention::attend::<$lanes, E>(tile) }
+            }
+        }
+    };
+}
+
+entries!(portable, lanes::Portable, four_portable, eight_portable);
+#[cfg(target_arch = "x86_64")]
+entries!(avx2, lanes::Avx2, four_avx2, eight_avx2, #[target_feature(enable = "avx2,fma,f16c")]);
+#[cfg(target_arch = "x86_64")]
+entries!(
+    avx512,
+    lanes::Avx512,
+    four_avx512,
+    eight_avx512,
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+);

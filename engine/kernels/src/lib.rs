@@ -1,0 +1,38 @@
+//! The decoder on a CPU: block-quantised weights, int8 activations, one fused pass.
+//!
+//! Owns packed weights, paged keys and values, the kernels and the threads that run them.
+//! Knows no tensor library, no file and no text. Invariants: a row's result does not
+//! depend on the rows beside it nor on how a prompt is cut into passes, bit for bit on one
+//! instruction set; a pass extends every span's cache by the span's length, no more.
+
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "bodies of vector kernels are unsafe throughout; each says why it is sound"
+)]
+
+mod activations;
+mod adapter;
+mod attention;
+mod buffer;
+mod decoder;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod isa;
+mod kernels;
+mod kv;
+mod lanes;
+mod matrix;
+mod product;
+mod rope;
+mod rows;
+mod team;
+mod tile;
+
+pub use adapter::{Adapter, AdapterLayer, LowRankPair};
+pub use decoder::{Decoder, DecoderOptions, DecoderShape, DecoderWeights, LayerWeights, Span};
+pub use error::KernelError;
+pub use isa::Isa;
+pub use kv::{KvCache, KvPool};
+pub use matrix::{BlockFormat, Matrix, Precision, Source};
+pub use team::Team;

@@ -1,0 +1,120 @@
+//! Weights times activations, shared out over the team.
+
+use crate::{
+    activations::{Layout, TILE},
+    adapter::LowRank,
+    buffer::Shared,
+    kernels::Kernels,
+    matrix::{Data, GROUP, Matrix},
+    team::Member,
+    tile::{GroupWeights, TileOutputs},
+};
+
+/// Tiles that run against one group before the next group starts, so that the activations
+/// of a long prompt stay in the second-level cache.
+const TILES_AT_ONCE: usize = 32;
+/// Pieces for each thread, so that a thread that is held up does not hold up the others.
+const PIECES: usize = 6;
+
+/// One product of a pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) input: Layout,
+    /// Additions, and the intermediate values for them: `[rows, low_rank.width()]`.
+    pub(crate) low_rank: Option<(&'a LowRank, Shared<f32>)>,
+}
+
+/// One finished tile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finished {
+    /// The first output.
+    pub(crate) output: usize,
+    /// The first row.
+    pub(crate) row: usize,
+    /// How many rows.
+    pub(crate) rows: usize,
+}
+
+impl Product<'_> {
+    /// Computes all outputs and hands each tile of 16 of them to `sink`.
+    pub(crate) fn run(
+        &self,
+        member: &Member<'_>,
+        mut sink: impl FnMut(Finished, &TileOutputs),
+    ) {
+        let groups = self.matrix.groups();
+        self.each_tile(member, groups, |group, tile| {
+            let mut outputs = [0.0; TILE * GROUP];
+            let finished = self.tile(group, tile, &mut outputs);
+            sink(finished, &outputs);
+        });
+    }
+
+    /// Computes the outputs of two stacked parts of equal size and hands each tile of the
+    /// first to `sink` together with the one of the second.
+    pub(crate) fn run_pairs(
+        &self,
+        member: &Member<'_>,
+        mut sink: impl FnMut(Finished, &TileOutputs, &TileOutputs),
+    ) {
+        let half = self.matrix.groups() / 2;
+        self.each_tile(member, half, |group, tile| {
+            let (mut first, mut second) = ([0.0; TILE * GROUP], [0.0; TILE * GROUP]);
+            let finished = self.tile(group, tile, &mut first);
+            self.tile(group + half, tile, &mut second);
+            sink(finished, &first, &second);
+        });
+    }
+
+    fn each_tile(
+        &self,
+        member: &Member<'_>,
+        groups: usize,
+        mut work: impl FnMut(usize, usize),
+    ) {
+        let piece = groups.div_ceil(member.count() * PIECES).max(1);
+        let tiles = self.input.tiles();
+        member.share(groups, piece, |start, end| {
+            for first in (0..tiles).step_by(TILES_AT_ONCE) {
+                for group in start..end {
+                    for tile in first..(first + TILES_AT_ONCE).min(tiles) {
+                        work(group, tile);
+                    }
+                }
+            }
+        });
+    }
+
+    fn tile(&self, group: usize, tile: usize, outputs: &mut TileOutputs) -> Finished {
+        let rows = self.input.width(tile);
+        let kernels = match &self.matrix.data {
+            Data::Four { .. } => &self.kernels.four,
+            Data::Eight { .. } => &self.kernels.eight,
+            Data::Dense { .. } => &self.kernels.dense,
+        };
+        debug_assert_eq!(self.matrix.is_quantised(), self.input.is_quantised);
+        debug_assert_eq!(self.matrix.blocks(), self.input.blocks);
+        let weights = GroupWeights::of(self.matrix, group);
+        // SAFETY: weights and activations have the same blocks, the kernel is for the tile's
+        // width, and `Kernels::of` has checked the instruction set.
+        unsafe {
+            kernels[rows - 1](&weights, &self.input.tile(tile), self.input.blocks, outputs);
+        }
+        let finished = Finished { output: group * GROUP, row: tile * TILE, rows };
+        if let Some((low_rank, u)) = &self.low_rank {
+            let (factor, b) = low_rank.factor(group);
+            if factor.rank > 0 {
+                // SAFETY: `u` holds `width` values for each row, of which the factor uses
+                // `rank` from `from` on.
+                unsafe {
+                    let u = u.at(finished.row * low_rank.width() + factor.from);
+                    let (stride, out) = (low_rank.width(), outputs.as_mut_ptr());
+                    (self.kernels.add_low_rank)(b, u, stride, factor.rank, rows, out);
+                }
+            }
+        }
+        finished
+    }
+}

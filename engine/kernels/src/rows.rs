@@ -1,0 +1,186 @@
+//! Kernels over single rows: normalising, quantising, gating, low-rank additions.
+
+use half::f16;
+
+use crate::{
+    activations::Slot,
+    lanes::{Lanes, exp},
+    matrix::{BLOCK, GROUP},
+};
+
+/// Divides `count` values by their root mean square and scales them: RMSNorm.
+///
+/// # Safety
+/// All pointers hold `count` values; the instruction set is there.
+#[inline(always)]
+pub(crate) unsafe fn normalise<V: Lanes>(
+    row: *const f32,
+    scales: *const f32,
+    count: usize,
+    eps: f32,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let whole = count - count % V::WIDTH;
+        let mut squares = V::splat(0.0);
+        for i in (0..whole).step_by(V::WIDTH) {
+            let value = V::load(row.add(i));
+            squares = value.mul_add(value, squares);
+        }
+        let mut sum = squares.sum();
+        for i in whole..count {
+            sum += row.add(i).read() * row.add(i).read();
+        }
+        let factor = 1.0 / (sum / count as f32 + eps).sqrt();
+        for i in (0..whole).step_by(V::WIDTH) {
+            let value = V::load(row.add(i)).mul(V::splat(factor));
+            value.mul(V::load(scales.add(i))).store(out.add(i));
+        }
+        for i in whole..count {
+            *out.add(i) = row.add(i).read() * factor * scales.add(i).read();
+        }
+    }
+}
+
+/// Quantises a row of `count` values to int8 in blocks of 32, each with the scale that
+/// takes its largest value to 127. What is missing of the last block counts as zero.
+///
+/// # Safety
+/// `row` holds `count` values and `slot` is a row of quantised activations of as many
+/// columns; the instruction set is there.
+#[inline(always)]
+pub(crate) unsafe fn quantise<V: Lanes>(row: *const f32, count: usize, slot: &Slot) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for block in 0..count.div_ceil(BLOCK) {
+            let (start, len) = (block * BLOCK, (count - block * BLOCK).min(BLOCK));
+            let mut padded = [0.0; BLOCK];
+            let values = if len == BLOCK {
+                row.add(start)
+            } else {
+                std::ptr::copy_nonoverlapping(row.add(start), padded.as_mut_ptr(), len);
+                padded.as_ptr()
+            };
+            let mut largest = V::splat(0.0);
+            for i in (0..BLOCK).step_by(V::WIDTH) {
+                largest = largest.max(V::load(values.add(i)).abs());
+            }
+            let largest = largest.largest();
+            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let mut quants = [0_i8; BLOCK];
+            let mut total = V::splat(0.0);
+            for i in (0..BLOCK).step_by(V::WIDTH) {
+                // The bounds also catch what rounding makes of an inverse that overflowed.
+                let value = V::load(values.add(i)).mul(V::splat(inverse)).round();
+                let value = value.min(V::splat(127.0)).max(V::splat(-127.0));
+                total = total.add(value);
+                value.store_bytes(quants.as_mut_ptr().add(i));
+            }
+            let total = total.sum();
+            let scale = largest / 127.0;
+            let at = block * slot.width;
+            *slot.scales.add(at) = scale;
+            *slot.totals.add(at) = total as i32;
+            *slot.sums.add(at) = scale * total;
+            let to = slot.quants.add(at * BLOCK);
+            for (quad, bytes) in quants.as_chunks::<4>().0.iter().enumerate() {
+                to.add(quad * slot.width * 4).cast::<[i8; 4]>().write_unaligned(*bytes);
+            }
+        }
+    }
+}
+
+/// Lays out a row of `count` values as it is.
+///
+/// # Safety
+/// `row` holds `count` values and `slot` is a row of f32 activations of as many columns.
+#[inline(always)]
+pub(crate) unsafe fn spread(row: *const f32, count: usize, slot: &Slot) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in 0..count {
+            *slot.dense.add(i * slot.width) = row.add(i).read();
+        }
+        for i in count..count.next_multiple_of(BLOCK) {
+            *slot.dense.add(i * slot.width) = 0.0;
+        }
+    }
+}
+
+/// Multiplies 16 values by the SiLU of 16 gates: `gate / (1 + e^-gate) * value`.
+///
+/// # Safety
+/// All pointers hold 16 values; the instruction set is there.
+#[inline(always)]
+pub(crate) unsafe fn gate<V: Lanes>(gates: *const f32, values: *const f32, out: *mut f32) {
+    // SAFETY: the caller's promise; `WIDTH` divides 16.
+    unsafe {
+        for i in (0..GROUP).step_by(V::WIDTH) {
+            let gate = V::load(gates.add(i));
+            let share = exp(V::splat(0.0).sub(gate)).add(V::splat(1.0));
+            gate.div(share).mul(V::load(values.add(i))).store(out.add(i));
+        }
+    }
+}
+
+/// Rows whose low-rank products are added together.
+const LOW_RANK_ROWS: usize = 4;
+
+/// Adds low-rank products to a group's 16 outputs of `rows` rows: `out += u B`.
+///
+/// # Safety
+/// `b` holds `rank` times 16 values, `u` holds `rank` values every `stride` for each row,
+/// `out` 16 for each row; the instruction set is there.
+#[inline(always)]
+pub(crate) unsafe fn add_low_rank<V: Lanes>(
+    b: *const f16,
+    u: *const f32,
+    stride: usize,
+    rank: usize,
+    rows: usize,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut row = 0;
+        while row + LOW_RANK_ROWS <= rows {
+            let (u, out) = (u.add(row * stride), out.add(row * GROUP));
+            low_rank_rows::<V, LOW_RANK_ROWS>(b, u, stride, rank, out);
+            row += LOW_RANK_ROWS;
+        }
+        while row < rows {
+            let (u, out) = (u.add(row * stride), out.add(row * GROUP));
+            low_rank_rows::<V, 1>(b, u, stride, rank, out);
+            row += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn low_rank_rows<V: Lanes, const R: usize>(
+    b: *const f16,
+    u: *const f32,
+    stride: usize,
+    rank: usize,
+    out: *mut f32,
+) {
+    // SAFETY: the caller's promise; `WIDTH` divides 16.
+    unsafe {
+        for lane in (0..GROUP).step_by(V::WIDTH) {
+            let mut sums = [V::splat(0.0); R];
+            for (row, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(out.add(row * GROUP + lane));
+            }
+            for j in 0..rank {
+                let factor = V::load_half(b.add(j * GROUP + lane));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::splat(u.add(row * stride + j).read()).mul_add(factor, *sum);
+                }
+            }
+            for (row, sum) in sums.iter().enumerate() {
+                sum.store(out.add(row * GROUP + lane));
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! One group of 16 outputs times one tile of up to 8 rows: where the time goes.
+//!
+//! Every kernel sums a row's blocks in the same order whatever the tile's width, so a
+//! row's outputs do not depend on the rows beside it.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod dense;
+mod portable;
+
+use half::f16;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::{eight as eight_avx2, four as four_avx2};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::{eight as eight_avx512, four as four_avx512};
+pub(crate) use dense::dense;
+pub(crate) use portable::{eight as eight_portable, four as four_portable};
+
+use crate::{
+    activations::{Slot, TILE},
+    matrix::{BLOCK, Data, EIGHT_BYTES, FOUR_BYTES, GROUP, Matrix},
+};
+
+/// Outputs of one tile: 16 for each row, row after row.
+pub(crate) type TileOutputs = [f32; TILE * GROUP];
+
+/// A kernel: the group's weights, the rows, the blocks of a row, and the outputs.
+///
+/// # Safety
+/// The pointers must hold `blocks` blocks of the kernel's format, the rows as many as the
+/// kernel is for, and the instruction set must be there.
+pub(crate) type TileKernel = unsafe fn(&GroupWeights, &Slot, usize, &mut TileOutputs);
+
+/// Where a group's weights lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupWeights {
+    pub(crate) quants: *const u8,
+    pub(crate) scales: *const f16,
+    pub(crate) offsets: *const f16,
+    pub(crate) values: *const f32,
+}
+
+impl GroupWeights {
+    /// Finds a group of a matrix.
+    pub(crate) fn of(matrix: &Matrix, group: usize) -> Self {
+        assert!(group < matrix.groups(), "a group of the matrix");
+        let block = group * matrix.blocks();
+        let null = std::ptr::null();
+        // SAFETY: the group lies within the buffers, which `pack` sized by groups.
+        unsafe {
+            match &matrix.data {
+                Data::Four { quants, scales, offsets } => Self {
+                    quants: quants.as_ptr().add(block * FOUR_BYTES),
+                    scales: scales.as_ptr().add(block * GROUP),
+                    offsets: offsets.as_ptr().add(block * GROUP),
+                    values: std::ptr::null(),
+                },
+                Data::Eight { quants, scales } => Self {
+                    quants: quants.as_ptr().add(block * EIGHT_BYTES),
+                    scales: scales.as_ptr().add(block * GROUP),
+                    offsets: null,
+                    values: std::ptr::null(),
+                },
+                Data::Dense { values } => Self {
+                    quants: std::ptr::null(),
+                    scales: null,
+                    offsets: null,
+                    values: values.as_ptr().add(block * BLOCK * GROUP),
+                },
+            }
+        }
+    }
+}
