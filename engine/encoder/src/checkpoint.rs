@@ -1,7 +1,7 @@
 //! A backbone as it lies on disk, whatever the format: configuration, tensors by
 //! their Hugging Face names, tokenizer and chat template.
 
-use crate::{backbone::BackboneConfig, error::EncoderError};
+use crate::{backbone::BackboneConfig, error::EncoderError, model::RawTensor};
 
 /// A dense tensor on the host, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,15 @@ pub trait TensorSource: Send + Sync {
     /// # Errors
     /// Fails when the tensor is missing or damaged.
     fn tensor(&self, name: &str) -> Result<HostTensor, EncoderError>;
+
+    /// Borrows a tensor as it is stored, where the format has blocks that kernels compute
+    /// on; `None` elsewhere.
+    ///
+    /// # Errors
+    /// Fails when the tensor is missing.
+    fn raw(&self, _name: &str) -> Result<Option<RawTensor<'_>>, EncoderError> {
+        Ok(None)
+    }
 
     /// Names every tensor in the file, in Hugging Face terms, sorted.
     fn names(&self) -> Vec<String>;

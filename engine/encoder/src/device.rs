@@ -4,13 +4,19 @@ use burn::tensor::Device;
 
 use crate::error::EncoderError;
 
-/// Opens a device by its name: `cpu` or `cuda:N`.
+/// The device that runs the fused pass.
+pub(crate) const FUSED: &str = "cpu";
+/// The device that runs the portable module on the CPU.
+const PORTABLE: &str = "flex";
+
+/// Opens a device by its name: `cpu`, `flex` or `cuda:N`. The first two are the same
+/// place; they differ in what runs there.
 ///
 /// # Errors
 /// Refuses other names, CUDA in a build without the `cuda` feature, and a GPU that is
 /// not there.
 pub fn open_device(name: &str) -> Result<Device, EncoderError> {
-    if name == "cpu" {
+    if name == FUSED || name == PORTABLE {
         return Ok(Device::flex());
     }
     let index = match name.strip_prefix("cuda") {
@@ -20,14 +26,14 @@ pub fn open_device(name: &str) -> Result<Device, EncoderError> {
     };
     match index {
         Some(index) => open_cuda(index),
-        None => Err(refused(format!("`{name}` is no device; use `cpu` or `cuda:0`"))),
+        None => Err(refused(format!("`{name}` is no device; use `cpu`, `flex` or `cuda:0`"))),
     }
 }
 
 /// Describes a device for people, for example `flex (CPU)`.
 pub fn describe_device(name: &str) -> String {
     match name {
-        "cpu" => "flex (CPU)".to_owned(),
+        FUSED | PORTABLE => "flex (CPU)".to_owned(),
         "cuda" => "cuda:0 (GPU)".to_owned(),
         other => format!("{other} (GPU)"),
     }
@@ -61,6 +67,7 @@ mod tests {
     #[test]
     fn cpu_opens() {
         assert!(open_device("cpu").is_ok());
+        assert!(open_device("flex").is_ok());
         assert_eq!(describe_device("cpu"), "flex (CPU)");
     }
 

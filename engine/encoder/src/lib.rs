@@ -25,6 +25,7 @@ pub mod adapter;
 pub mod backbone;
 pub mod model;
 
+pub use backbone::Precision;
 pub use checkpoint::{Checkpoint, HostTensor, TensorSource};
 pub use content::{Content, EmbedKind, EncodeInput, Part};
 pub use device::{describe_device, open_device};

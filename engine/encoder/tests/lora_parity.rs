@@ -36,7 +36,8 @@ fn read(folder: &std::path::Path) -> Result<Lora, String> {
 fn hidden(tokens: &[u32], lora: Option<&Lora>) -> Vec<f32> {
     let mut cache = BACKBONE.new_cache(0);
     let span = Span { len: tokens.len(), cache: &mut cache };
-    values(BACKBONE.forward(BACKBONE.embed(tokens), &mut [span], lora))
+    let lora = lora.map(|lora| BACKBONE.prepare(lora).expect("fits"));
+    values(BACKBONE.forward(BACKBONE.embed(tokens), &mut [span], lora.as_ref()))
 }
 
 #[track_caller]
@@ -90,9 +91,10 @@ fn two_adapters_can_meet_in_one_cache() {
     let mixed = |lora: &Lora| {
         let mut cache = BACKBONE.new_cache(0);
         let span = Span { len: 4, cache: &mut cache };
-        BACKBONE.forward(BACKBONE.embed(&tokens[..4]), &mut [span], Some(&first));
+        let prepare = |lora: &Lora| BACKBONE.prepare(lora).expect("fits");
+        BACKBONE.forward(BACKBONE.embed(&tokens[..4]), &mut [span], Some(&prepare(&first)));
         let span = Span { len: 2, cache: &mut cache };
-        values(BACKBONE.forward(BACKBONE.embed(&tokens[4..]), &mut [span], Some(lora)))
+        values(BACKBONE.forward(BACKBONE.embed(&tokens[4..]), &mut [span], Some(&prepare(lora))))
     };
     let alone = hidden(&tokens, Some(&first));
     assert!(relative_error(&mixed(&first), &alone[4 * 64..]) < 1e-5);

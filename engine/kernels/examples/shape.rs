@@ -36,14 +36,18 @@ fn main() -> Result<(), KernelError> {
         .rfind(|isa| wanted.as_ref().is_none_or(|name| isa.name().to_lowercase() == *name))
         .unwrap_or(Isa::best());
     let decoder = random_decoder(precision, threads, isa)?;
-    println!("{precision:?}, {threads} threads, {}, {} MB", isa.name(), decoder.weight_bytes() >> 20);
+    println!(
+        "{precision:?}, {threads} threads, {}, {} MB",
+        isa.name(),
+        decoder.weight_bytes() >> 20
+    );
 
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let rank = 8;
-    let mut random = |count: usize| -> Vec<f32> {
-        (0..count).map(|_| rng.random_range(-0.05..0.05)).collect()
-    };
-    let sizes = [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)];
+    let mut random =
+        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-0.05..0.05)).collect() };
+    let sizes =
+        [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)];
     let factors = sizes.map(|(input, output)| (random(rank * input), random(rank * output)));
     let pair = |which: usize| {
         Some(LowRankPair { a: &factors[which].0, b: &factors[which].1, rank, scale: 1.0 })
@@ -114,7 +118,10 @@ fn random_decoder(precision: Precision, threads: usize, isa: Isa) -> Result<Deco
         .map(|_| {
             Ok(LayerWeights {
                 attention_norm: vec![1.0; 576],
-                qkv: Matrix::pack(&[source(576, 576), source(192, 576), source(192, 576)], precision)?,
+                qkv: Matrix::pack(
+                    &[source(576, 576), source(192, 576), source(192, 576)],
+                    precision,
+                )?,
                 output: Matrix::pack(&[source(576, 576)], precision)?,
                 mlp_norm: vec![1.0; 576],
                 gate_up: Matrix::pack(&[source(1536, 576), source(1536, 576)], precision)?,

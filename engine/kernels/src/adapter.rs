@@ -32,7 +32,21 @@ pub(crate) struct LowRank {
     /// For each group of outputs, its slice of `B`.
     groups: Vec<GroupFactor>,
     /// `B` times the scale: for each group, `rank` times 16 values.
-    b: Buffer<f16>,
+    b: Second,
+}
+
+/// The second factors: f16 beside quantised weights, f32 beside f32 weights.
+#[derive(Debug)]
+enum Second {
+    Half(Buffer<f16>),
+    Single(Buffer<f32>),
+}
+
+/// Where a group's second factor lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SecondFactor {
+    Half(*const f16),
+    Single(*const f32),
 }
 
 /// A group's slice of `B`.
@@ -72,7 +86,7 @@ impl LowRank {
                 for j in 0..rank {
                     values.extend((first..first + GROUP).map(|row| {
                         let value = pair.b.get(row * rank + j).copied().unwrap_or(0.0);
-                        f16::from_f32(value * pair.scale)
+                        value * pair.scale
                     }));
                 }
             }
@@ -80,13 +94,9 @@ impl LowRank {
         if a.is_empty() {
             return Ok(None);
         }
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(KernelError::NotFinite);
-        }
         let source = Source::dense(a.len() / columns, columns, a);
-        let mut b = Buffer::zeros(values.len());
-        b.copy_from_slice(&values);
-        Ok(Some(Self { a: Matrix::pack(&[source], precision)?, groups, b }))
+        let a = Matrix::pack(&[source], precision)?;
+        Ok(Some(Self { b: Second::new(&values, a.is_quantised())?, a, groups }))
     }
 
     /// Intermediate values of a row, padding included.
@@ -95,21 +105,45 @@ impl LowRank {
     }
 
     /// The part of `B` for a group of outputs, and where it lies.
-    pub(crate) fn factor(&self, group: usize) -> (GroupFactor, *const f16) {
+    pub(crate) fn factor(&self, group: usize) -> (GroupFactor, SecondFactor) {
         let factor = self.groups[group];
-        (factor, self.b[factor.start..factor.start + factor.rank * GROUP].as_ptr())
+        let range = factor.start..factor.start + factor.rank * GROUP;
+        let second = match &self.b {
+            Second::Half(b) => SecondFactor::Half(b[range].as_ptr()),
+            Second::Single(b) => SecondFactor::Single(b[range].as_ptr()),
+        };
+        (factor, second)
     }
 
     fn bytes(&self) -> usize {
-        self.a.bytes() + 2 * self.b.len()
+        let second = match &self.b {
+            Second::Half(b) => 2 * b.len(),
+            Second::Single(b) => 4 * b.len(),
+        };
+        self.a.bytes() + second
     }
 }
 
-fn check(
-    pair: Option<&LowRankPair<'_>>,
-    width: usize,
-    columns: usize,
-) -> Result<(), KernelError> {
+impl Second {
+    fn new(values: &[f32], is_half: bool) -> Result<Self, KernelError> {
+        let limit = if is_half { f16::MAX.to_f32() } else { f32::MAX };
+        if !values.iter().all(|value| value.abs() <= limit) {
+            return Err(KernelError::NotFinite);
+        }
+        if !is_half {
+            let mut b = Buffer::zeros(values.len());
+            b.copy_from_slice(values);
+            return Ok(Self::Single(b));
+        }
+        let mut b = Buffer::zeros(values.len());
+        for (to, value) in b.iter_mut().zip(values) {
+            *to = f16::from_f32(*value);
+        }
+        Ok(Self::Half(b))
+    }
+}
+
+fn check(pair: Option<&LowRankPair<'_>>, width: usize, columns: usize) -> Result<(), KernelError> {
     match pair {
         Some(pair)
             if pair.rank == 0

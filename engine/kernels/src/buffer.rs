@@ -137,6 +137,11 @@ impl<T> Shared<T> {
         Self(slice.as_mut_ptr())
     }
 
+    /// Shares an address.
+    pub(crate) fn new(start: *mut T) -> Self {
+        Self(start)
+    }
+
     /// The address `offset` values on.
     ///
     /// # Safety

@@ -26,10 +26,10 @@ impl Random {
 pub(crate) fn q4_1_rows(random: &mut Random, rows: usize, columns: usize) -> (Vec<u8>, Vec<f32>) {
     let (mut bytes, mut values) = (Vec::new(), Vec::new());
     for _ in 0..rows * columns / 32 {
-        let (scale, offset) = (
-            f16::from_f32(random.values(1)[0].abs() * 0.1 + 0.001),
-            f16::from_f32(-random.values(1)[0].abs() - 0.001),
-        );
+        // About as large as trained weights: a product keeps the size of its input.
+        let scale = (0.5 + random.values(1)[0].abs()) * 0.2 / (columns as f32).sqrt();
+        let offset = f16::from_f32(-scale * (7.5 + random.values(1)[0]));
+        let scale = f16::from_f32(scale);
         bytes.extend(scale.to_le_bytes());
         bytes.extend(offset.to_le_bytes());
         let nibbles: Vec<u8> = (0..16).map(|_| random.below(256) as u8).collect();

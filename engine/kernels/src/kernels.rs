@@ -22,7 +22,9 @@ pub(crate) struct Kernels {
     pub(crate) quantise: unsafe fn(*const f32, usize, &Slot),
     pub(crate) spread: unsafe fn(*const f32, usize, &Slot),
     pub(crate) gate: unsafe fn(*const f32, *const f32, *mut f32),
-    pub(crate) add_low_rank: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
+    pub(crate) add_low_rank_half: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
+    pub(crate) add_low_rank_single:
+        unsafe fn(*const f32, *const f32, usize, usize, usize, *mut f32),
     pub(crate) rotate: unsafe fn(*const f32, (&[f32], &[f32]), f32, *mut f32),
     pub(crate) place_half: unsafe fn(&[f32], *const f32, *mut f16, usize, usize),
     pub(crate) place_single: unsafe fn(&[f32], *const f32, *mut f32, usize, usize),
@@ -79,7 +81,8 @@ macro_rules! entries {
                 quantise,
                 spread,
                 gate,
-                add_low_rank,
+                add_low_rank_half: add_low_rank::<f16>,
+                add_low_rank_single: add_low_rank::<f32>,
                 rotate,
                 place_half: place::<f16>,
                 place_single: place::<f32>,
@@ -125,15 +128,15 @@ macro_rules! entries {
             }
 
             $(#[$feature])?
-            unsafe fn add_low_rank(
-                b: *const f16,
+            unsafe fn add_low_rank<E: lanes::Element>(
+                b: *const E,
                 u: *const f32,
                 stride: usize,
                 rank: usize,
                 rows: usize,
                 out: *mut f32,
             ) {
-                unsafe { rows::add_low_rank::<$lanes>(b, u, stride, rank, rows, out) }
+                unsafe { rows::add_low_rank::<$lanes, E>(b, u, stride, rank, rows, out) }
             }
 
             $(#[$feature])?

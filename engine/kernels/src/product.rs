@@ -2,7 +2,7 @@
 
 use crate::{
     activations::{Layout, TILE},
-    adapter::LowRank,
+    adapter::{LowRank, SecondFactor},
     buffer::Shared,
     kernels::Kernels,
     matrix::{Data, GROUP, Matrix},
@@ -39,11 +39,7 @@ pub(crate) struct Finished {
 
 impl Product<'_> {
     /// Computes all outputs and hands each tile of 16 of them to `sink`.
-    pub(crate) fn run(
-        &self,
-        member: &Member<'_>,
-        mut sink: impl FnMut(Finished, &TileOutputs),
-    ) {
+    pub(crate) fn run(&self, member: &Member<'_>, mut sink: impl FnMut(Finished, &TileOutputs)) {
         let groups = self.matrix.groups();
         self.each_tile(member, groups, |group, tile| {
             let mut outputs = [0.0; TILE * GROUP];
@@ -68,20 +64,30 @@ impl Product<'_> {
         });
     }
 
-    fn each_tile(
-        &self,
-        member: &Member<'_>,
-        groups: usize,
-        mut work: impl FnMut(usize, usize),
-    ) {
-        let piece = groups.div_ceil(member.count() * PIECES).max(1);
+    /// Computes all outputs on this thread alone, without waiting for the others.
+    pub(crate) fn run_alone(&self, mut sink: impl FnMut(Finished, &TileOutputs)) {
+        for group in 0..self.matrix.groups() {
+            for tile in 0..self.input.tiles() {
+                let mut outputs = [0.0; TILE * GROUP];
+                let finished = self.tile(group, tile, &mut outputs);
+                sink(finished, &outputs);
+            }
+        }
+    }
+
+    /// Shares groups and tiles out. A piece is some groups against some tiles; where there
+    /// are too few groups to go round, the tiles are cut finer.
+    fn each_tile(&self, member: &Member<'_>, groups: usize, mut work: impl FnMut(usize, usize)) {
         let tiles = self.input.tiles();
-        member.share(groups, piece, |start, end| {
-            for first in (0..tiles).step_by(TILES_AT_ONCE) {
-                for group in start..end {
-                    for tile in first..(first + TILES_AT_ONCE).min(tiles) {
-                        work(group, tile);
-                    }
+        let wanted = member.count() * PIECES;
+        let cuts = wanted.div_ceil(groups.max(1)).min(tiles);
+        let chunk = tiles.div_ceil(cuts).min(TILES_AT_ONCE);
+        let units = groups * tiles.div_ceil(chunk);
+        member.share(units, units.div_ceil(wanted).max(1), |start, end| {
+            for unit in start..end {
+                let (first, group) = (unit / groups * chunk, unit % groups);
+                for tile in first..(first + chunk).min(tiles) {
+                    work(group, tile);
                 }
             }
         });
@@ -111,7 +117,15 @@ impl Product<'_> {
                 unsafe {
                     let u = u.at(finished.row * low_rank.width() + factor.from);
                     let (stride, out) = (low_rank.width(), outputs.as_mut_ptr());
-                    (self.kernels.add_low_rank)(b, u, stride, factor.rank, rows, out);
+                    let (kernels, rank) = (self.kernels, factor.rank);
+                    match b {
+                        SecondFactor::Half(b) => {
+                            (kernels.add_low_rank_half)(b, u, stride, rank, rows, out);
+                        }
+                        SecondFactor::Single(b) => {
+                            (kernels.add_low_rank_single)(b, u, stride, rank, rows, out);
+                        }
+                    }
                 }
             }
         }

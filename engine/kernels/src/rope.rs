@@ -18,9 +18,8 @@ impl Rope {
     /// Makes the tables; angles are computed in f64.
     pub(crate) fn new(head_dim: usize, theta: f32, positions: usize) -> Self {
         let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| f64::from(theta).powf(-(2.0 * i as f64) / head_dim as f64))
-            .collect();
+        let frequencies: Vec<f64> =
+            (0..half).map(|i| f64::from(theta).powf(-(2.0 * i as f64) / head_dim as f64)).collect();
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
         let (cos, sin) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();

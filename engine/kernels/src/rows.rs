@@ -1,10 +1,8 @@
 //! Kernels over single rows: normalising, quantising, gating, low-rank additions.
 
-use half::f16;
-
 use crate::{
     activations::Slot,
-    lanes::{Lanes, exp},
+    lanes::{Element, Lanes, exp},
     matrix::{BLOCK, GROUP},
 };
 
@@ -133,8 +131,8 @@ const LOW_RANK_ROWS: usize = 4;
 /// `b` holds `rank` times 16 values, `u` holds `rank` values every `stride` for each row,
 /// `out` 16 for each row; the instruction set is there.
 #[inline(always)]
-pub(crate) unsafe fn add_low_rank<V: Lanes>(
-    b: *const f16,
+pub(crate) unsafe fn add_low_rank<V: Lanes, E: Element>(
+    b: *const E,
     u: *const f32,
     stride: usize,
     rank: usize,
@@ -146,20 +144,20 @@ pub(crate) unsafe fn add_low_rank<V: Lanes>(
         let mut row = 0;
         while row + LOW_RANK_ROWS <= rows {
             let (u, out) = (u.add(row * stride), out.add(row * GROUP));
-            low_rank_rows::<V, LOW_RANK_ROWS>(b, u, stride, rank, out);
+            low_rank_rows::<V, E, LOW_RANK_ROWS>(b, u, stride, rank, out);
             row += LOW_RANK_ROWS;
         }
         while row < rows {
             let (u, out) = (u.add(row * stride), out.add(row * GROUP));
-            low_rank_rows::<V, 1>(b, u, stride, rank, out);
+            low_rank_rows::<V, E, 1>(b, u, stride, rank, out);
             row += 1;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn low_rank_rows<V: Lanes, const R: usize>(
-    b: *const f16,
+unsafe fn low_rank_rows<V: Lanes, E: Element, const R: usize>(
+    b: *const E,
     u: *const f32,
     stride: usize,
     rank: usize,
@@ -173,7 +171,7 @@ unsafe fn low_rank_rows<V: Lanes, const R: usize>(
                 *sum = V::load(out.add(row * GROUP + lane));
             }
             for j in 0..rank {
-                let factor = V::load_half(b.add(j * GROUP + lane));
+                let factor = E::load::<V>(b.add(j * GROUP + lane));
                 for (row, sum) in sums.iter_mut().enumerate() {
                     *sum = V::splat(u.add(row * stride + j).read()).mul_add(factor, *sum);
                 }

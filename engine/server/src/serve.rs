@@ -170,7 +170,13 @@ async fn serve(
 /// Loads the encoder, opens the collections, warms up, and opens the doors.
 async fn load(options: ServeOptions, host: Arc<Host>, health: Health) -> anyhow::Result<()> {
     let ServeOptions { model, adapters, device, context_tokens, engine, .. } = options;
-    let load = LoadOptions { model, adapters, device, context_tokens, seed: ADAPTER_SEED };
+    let load = LoadOptions {
+        adapters,
+        device,
+        context_tokens,
+        seed: ADAPTER_SEED,
+        ..LoadOptions::new(model)
+    };
     let engine = tokio::task::spawn_blocking(move || -> anyhow::Result<Arc<Engine>> {
         let encoder = Encoder::load(&load).context("cannot load the encoder")?;
         Engine::start(encoder, engine).context("cannot open the data folder")

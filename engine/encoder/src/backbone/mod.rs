@@ -1,32 +1,34 @@
-//! The frozen decoder, in plain differentiable burn operations.
+//! The frozen decoder: one model, two executions.
 //!
-//! Owns the weights and the forward pass; knows no text, no template and no policy. The
-//! forward pass is *ragged*: the tokens of several sequences lie one after another in
-//! one `[T, hidden]` matrix without padding, and each sequence attends to its own
-//! [`KvCache`]. So a batch computes what its sequences compute alone, one token of many
-//! thoughts decodes in one pass, and a prompt's prefix can be shared.
+//! [`portable`] is plain differentiable burn operations on any device: the reference, the
+//! training path and the GPU path. [`fused`] is one coarse operation over packed weights
+//! on the CPU: the path that serves. Tests hold the two together.
+//!
+//! Knows no text, no template and no policy. The forward pass is *ragged*: the tokens of
+//! several sequences lie one after another in one `[T, hidden]` matrix without padding,
+//! and each sequence attends to its own [`KvCache`]. So a batch computes what its
+//! sequences compute alone, one token of many thoughts decodes in one pass, and a prompt's
+//! prefix can be shared.
 //!
 //! Invariant: a forward pass extends every span's cache by the span's length, no more.
 
-mod attention;
 mod cache;
 mod config;
-mod layer;
-mod norm;
-mod rope;
-mod weights;
+mod fused;
+mod portable;
+mod precision;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 pub use cache::KvCache;
 pub use config::BackboneConfig;
+pub use fused::FusedOptions;
+pub use precision::Precision;
 
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
-use attention::causal_mask;
-use layer::{Layer, Pass};
-use norm::RmsNorm;
-use rope::Rope;
-use weights::Weights;
+use cache::Memory;
+use fused::Fused;
+use portable::Portable;
 
 /// The rows of one sequence in a forward pass.
 #[derive(Debug)]
@@ -42,17 +44,29 @@ pub struct Span<'a> {
 pub struct Backbone {
     config: BackboneConfig,
     device: Device,
-    embedding: Tensor<2>,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    /// The output head as `[hidden, vocab]`, a view of `[vocab, hidden]`.
-    head: Tensor<2>,
-    rope: Rope,
     parameters: u64,
+    execution: Execution,
+}
+
+#[derive(Debug)]
+enum Execution {
+    Portable(Box<Portable>),
+    Fused(Box<Fused>),
+}
+
+/// An adapter in the form that a backbone runs it.
+#[derive(Debug)]
+pub struct PreparedLora(Prepared);
+
+#[derive(Debug)]
+enum Prepared {
+    Portable(Lora),
+    Fused(twn_kernels::Adapter),
 }
 
 impl Backbone {
-    /// Reads the weights onto `device`, with rotary tables for `positions` positions.
+    /// Reads the weights onto `device` in f32, with rotary tables for `positions`
+    /// positions.
     ///
     /// # Errors
     /// Fails when a tensor is missing, has another shape, or the configuration cannot be.
@@ -62,27 +76,31 @@ impl Backbone {
         positions: usize,
         device: &Device,
     ) -> Result<Self, EncoderError> {
-        check(config)?;
-        let weights = Weights::new(tensors, device);
-        let (vocab, hidden) = (config.vocab_size, config.hidden_size);
-        let embedding = weights.matrix("model.embed_tokens.weight", [vocab, hidden])?;
-        let head = match config.tied_embeddings {
-            true => embedding.clone(),
-            false => weights.matrix("lm_head.weight", [vocab, hidden])?,
-        };
-        let layers = (0..config.layers)
-            .map(|index| Layer::load(config, &weights, index))
-            .collect::<Result<_, _>>()?;
-        let norm = weights.norm("model.norm.weight", config)?;
+        config.check()?;
+        let (portable, parameters) = Portable::load(config, tensors, positions, device)?;
         Ok(Self {
             config: config.clone(),
             device: device.clone(),
-            embedding,
-            layers,
-            norm,
-            head: head.transpose(),
-            rope: Rope::new(config, positions, device),
-            parameters: weights.parameters_read(),
+            parameters,
+            execution: Execution::Portable(Box::new(portable)),
+        })
+    }
+
+    /// Packs the weights for the fused pass on the CPU.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also when a weight is not finite or the system gives no thread.
+    pub fn load_fused(
+        config: &BackboneConfig,
+        tensors: &dyn TensorSource,
+        options: &FusedOptions,
+    ) -> Result<Self, EncoderError> {
+        config.check()?;
+        Ok(Self {
+            config: config.clone(),
+            device: Device::flex(),
+            parameters: config.parameters(),
+            execution: Execution::Fused(Box::new(Fused::load(config, tensors, options)?)),
         })
     }
 
@@ -91,7 +109,7 @@ impl Backbone {
         &self.config
     }
 
-    /// Where the weights lie.
+    /// Where hidden states lie.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -101,9 +119,33 @@ impl Backbone {
         self.parameters
     }
 
+    /// The packed decoder, for measurements; `None` for the portable execution.
+    pub fn decoder(&self) -> Option<&twn_kernels::Decoder> {
+        match &self.execution {
+            Execution::Portable(_) => None,
+            Execution::Fused(fused) => Some(fused.decoder()),
+        }
+    }
+
     /// Makes an empty cache that grows at first use to hold `capacity` positions.
     pub fn new_cache(&self, capacity: usize) -> KvCache {
-        KvCache::new(self.config.layers, capacity)
+        match &self.execution {
+            Execution::Portable(portable) => {
+                KvCache(Memory::Portable(portable.new_cache(capacity)))
+            }
+            Execution::Fused(fused) => KvCache(Memory::Fused(fused.decoder().new_cache())),
+        }
+    }
+
+    /// Brings an adapter into the form that this backbone runs.
+    ///
+    /// # Errors
+    /// Fails when a factor is not finite or does not fit its linear.
+    pub fn prepare(&self, lora: &Lora) -> Result<PreparedLora, EncoderError> {
+        Ok(PreparedLora(match &self.execution {
+            Execution::Portable(_) => Prepared::Portable(lora.clone()),
+            Execution::Fused(fused) => Prepared::Fused(fused.pack(lora)?),
+        }))
     }
 
     /// Looks up tokens: `[tokens, hidden]`.
@@ -115,9 +157,10 @@ impl Backbone {
             tokens.iter().all(|&id| (id as usize) < self.config.vocab_size),
             "token ids are below the vocabulary's size"
         );
-        let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.device);
-        self.embedding.clone().select(0, ids)
+        match &self.execution {
+            Execution::Portable(portable) => portable.embed(tokens),
+            Execution::Fused(fused) => fused.embed(tokens),
+        }
     }
 
     /// Runs `rows` (`[T, hidden]`, the spans' rows one after another) and returns the
@@ -125,66 +168,41 @@ impl Backbone {
     /// linear that it has a pair for.
     ///
     /// # Panics
-    /// Panics when the spans' lengths do not add up to T, a span is empty, or a position
-    /// lies beyond the rotary tables.
+    /// Panics when the spans' lengths do not add up to T, a span is empty, a position
+    /// lies beyond the rotary tables, or a cache or adapter was made by a backbone of the
+    /// other execution.
     pub fn forward(
         &self,
         rows: Tensor<2>,
         spans: &mut [Span<'_>],
-        lora: Option<&Lora>,
+        lora: Option<&PreparedLora>,
     ) -> Tensor<2> {
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.dims()[0], total, "spans cover the rows");
         assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
-        let positions: Vec<usize> =
-            spans.iter().flat_map(|span| span.cache.len()..span.cache.len() + span.len).collect();
-        let pass = Pass {
-            config: &self.config,
-            rotation: self.rope.rotation(&positions),
-            masks: spans
-                .iter()
-                .map(|span| causal_mask(&self.config, span.len, span.cache.len(), &self.device))
-                .collect(),
-        };
-        let mut hidden = rows;
-        for (index, layer) in self.layers.iter().enumerate() {
-            hidden = layer.forward(hidden, &pass, spans, index, lora.map(|lora| lora.layer(index)));
+        match &self.execution {
+            Execution::Portable(portable) => {
+                let lora = lora.map(|lora| match &lora.0 {
+                    Prepared::Portable(lora) => lora,
+                    Prepared::Fused(_) => panic!("the adapter was prepared for the fused pass"),
+                });
+                portable.forward(rows, spans, lora)
+            }
+            Execution::Fused(fused) => {
+                let lora = lora.map(|lora| match &lora.0 {
+                    Prepared::Fused(lora) => lora,
+                    Prepared::Portable(_) => panic!("the adapter was not packed"),
+                });
+                fused.forward(rows, spans, lora)
+            }
         }
-        for span in spans.iter_mut() {
-            span.cache.advance(span.len);
-        }
-        self.norm.apply(hidden)
     }
 
     /// Scores the next token for each row of hidden states: `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        hidden.matmul(self.head.clone())
+        match &self.execution {
+            Execution::Portable(portable) => portable.logits(hidden),
+            Execution::Fused(fused) => fused.logits(hidden),
+        }
     }
-}
-
-/// Refuses shapes that the forward pass cannot run, so that it need not check again.
-fn check(config: &BackboneConfig) -> Result<(), EncoderError> {
-    let sizes = [
-        ("vocab_size", config.vocab_size),
-        ("hidden_size", config.hidden_size),
-        ("intermediate_size", config.intermediate_size),
-        ("layers", config.layers),
-        ("heads", config.heads),
-        ("kv_heads", config.kv_heads),
-        ("head_dim", config.head_dim),
-    ];
-    let impossible = |problem: String| Err(EncoderError::Internal { problem });
-    if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-        return impossible(format!("backbone has {name} = 0"));
-    }
-    if !config.heads.is_multiple_of(config.kv_heads) {
-        return impossible(format!(
-            "backbone has {} heads, not a multiple of its {} key-value heads",
-            config.heads, config.kv_heads
-        ));
-    }
-    if !config.head_dim.is_multiple_of(2) {
-        return impossible(format!("backbone has an odd head_dim = {}", config.head_dim));
-    }
-    Ok(())
 }

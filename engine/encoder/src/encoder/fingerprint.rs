@@ -5,11 +5,12 @@ use sha2::{Digest, Sha256};
 use crate::{adapter::Adapters, checkpoint::Checkpoint};
 
 /// Raised whenever the same files would give other embeddings than before.
-const ENCODER_VERSION: u32 = 1;
+const ENCODER_VERSION: u32 = 2;
 
 /// Digests everything that an embedding depends on: weights and shapes of the backbone,
-/// tokenizer, template, adapters, manifest, and this crate's way of using them.
-pub(super) fn fingerprint(checkpoint: &Checkpoint, adapters: &Adapters) -> String {
+/// tokenizer, template, adapters, manifest, the weights' precision, and this crate's way of
+/// using them.
+pub(super) fn fingerprint(checkpoint: &Checkpoint, adapters: &Adapters, execution: &str) -> String {
     let json = |text: serde_json::Result<String>| text.expect("plain data serialises");
     let tokenizer = checkpoint.tokenizer.to_string(false).unwrap_or_default();
     let eos_ids = json(serde_json::to_string(&checkpoint.eos_ids));
@@ -26,6 +27,7 @@ pub(super) fn fingerprint(checkpoint: &Checkpoint, adapters: &Adapters) -> Strin
         &eos_ids,
         &adapters.manifest.to_json(),
         adapters.digest(),
+        execution,
     ] {
         // With its length, no part can run over into the next.
         hash.update((part.len() as u64).to_le_bytes());

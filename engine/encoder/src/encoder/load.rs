@@ -2,12 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use burn::tensor::Device;
+
 use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
 use crate::{
     adapter::Adapters,
-    backbone::Backbone,
+    backbone::{Backbone, FusedOptions, Precision},
     checkpoint::Checkpoint,
-    device::{describe_device, open_device},
+    device::{FUSED, describe_device, open_device},
     embedder::EncoderInfo,
     error::EncoderError,
     model,
@@ -26,8 +28,12 @@ pub struct LoadOptions {
     pub model: PathBuf,
     /// An adapter folder; `None` makes fresh, untrained adapters.
     pub adapters: Option<PathBuf>,
-    /// `cpu` or `cuda:N`.
+    /// `cpu` runs the fused pass; `flex` the portable module on the CPU, `cuda:N` on a GPU.
     pub device: String,
+    /// How exactly the fused pass keeps the weights; the portable module has f32.
+    pub precision: Precision,
+    /// Threads of the fused pass; 0 takes one for each core.
+    pub threads: usize,
     /// The most tokens that prompt, thought and queries may have together.
     pub context_tokens: usize,
     /// Seed of fresh adapters.
@@ -41,6 +47,8 @@ impl LoadOptions {
             model: model.into(),
             adapters: None,
             device: "cpu".to_owned(),
+            precision: Precision::Auto,
+            threads: 0,
             context_tokens: 2048,
             seed: 0,
         }
@@ -65,8 +73,7 @@ impl Encoder {
                 checkpoint.name
             )));
         }
-        let tensors = checkpoint.tensors.as_ref();
-        let backbone = Backbone::load(&checkpoint.config, tensors, context_tokens, &device)?;
+        let backbone = load_backbone(&checkpoint, options, &device)?;
         let adapters = match &options.adapters {
             Some(folder) => Adapters::read(folder, &checkpoint, &device)?,
             None => Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device),
@@ -84,7 +91,7 @@ impl Encoder {
             return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
         }
         let prompter = new_prompter(&checkpoint, &adapters, context_tokens - manifest.queries)?;
-        let info = describe(&checkpoint, &backbone, &adapters, options);
+        let info = describe_encoder(&checkpoint, &backbone, &adapters, options);
         tracing::info!(
             model = %info.model,
             device = %info.device,
@@ -98,9 +105,33 @@ impl Encoder {
             markers,
             tokenizer: checkpoint.tokenizer,
             info,
-            model: Model::new(backbone, adapters),
+            model: Model::new(backbone, adapters)?,
         })
     }
+}
+
+fn load_backbone(
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+    device: &Device,
+) -> Result<Backbone, EncoderError> {
+    let (config, tensors) = (&checkpoint.config, checkpoint.tensors.as_ref());
+    if options.device == FUSED {
+        let fused = FusedOptions {
+            precision: options.precision,
+            threads: options.threads,
+            ..FusedOptions::new(options.context_tokens)
+        };
+        return Backbone::load_fused(config, tensors, &fused);
+    }
+    if !matches!(options.precision, Precision::Auto | Precision::F32) {
+        let problem = format!(
+            "is {}, but `{}` runs the portable module, which has f32; use device `{FUSED}`",
+            options.precision, options.device
+        );
+        return Err(EncoderError::Option { option: "precision", problem });
+    }
+    Backbone::load(config, tensors, options.context_tokens, device)
 }
 
 fn new_prompter(
@@ -122,7 +153,7 @@ fn new_prompter(
     Prompter::new(checkpoint.tokenizer.clone(), &template, &options)
 }
 
-fn describe(
+fn describe_encoder(
     checkpoint: &Checkpoint,
     backbone: &Backbone,
     adapters: &Adapters,
@@ -131,12 +162,12 @@ fn describe(
     let manifest = &adapters.manifest;
     EncoderInfo {
         model: checkpoint.name.clone(),
-        fingerprint: fingerprint(checkpoint, adapters),
+        fingerprint: fingerprint(checkpoint, adapters, execution(backbone, options)),
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,
         note: note(manifest.trained, options.adapters.is_some()),
-        device: describe_device(&options.device),
+        device: describe_execution(options, backbone),
         interface: manifest.interface.name(),
         pooling: manifest.pooling.name(),
         embedding_queries: manifest.queries,
@@ -158,4 +189,22 @@ fn note(trained: bool, from_folder: bool) -> String {
                            gate scores every input 0.5, so AUTO embeds directly"
             .to_owned(),
     }
+}
+
+/// What of the execution changes embeddings by more than the order of sums.
+fn execution(backbone: &Backbone, options: &LoadOptions) -> &'static str {
+    if backbone.decoder().is_some() { options.precision.name() } else { Precision::F32.name() }
+}
+
+/// Describes the execution for people, for example `cpu, fused, AVX2, 2 threads, auto`.
+fn describe_execution(options: &LoadOptions, backbone: &Backbone) -> String {
+    let Some(decoder) = backbone.decoder() else { return describe_device(&options.device) };
+    let running = decoder.options();
+    format!(
+        "CPU, fused pass on {}, {} threads, {} weights ({} MiB)",
+        running.isa.name(),
+        running.threads,
+        options.precision,
+        decoder.weight_bytes() >> 20
+    )
 }

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::sequence::host_values;
 use crate::{
     adapter::{Adapters, Lora},
-    backbone::{Backbone, KvCache, Span},
+    backbone::{Backbone, KvCache, PreparedLora, Span},
     error::EncoderError,
     pooling::unit,
 };
@@ -24,22 +24,27 @@ pub(crate) enum Role {
 pub(crate) struct Model {
     pub(crate) backbone: Backbone,
     pub(crate) adapters: Adapters,
-    /// Adapters whose `B` is zero are left out: that changes no bit and saves time.
-    silent: [bool; 2],
+    /// The reasoning and the embedding adapter as the backbone runs them. One whose `B` is
+    /// zero is left out: that changes no bit and saves time.
+    prepared: [Option<PreparedLora>; 2],
 }
 
 impl Model {
     /// Puts the parts together.
-    pub(crate) fn new(backbone: Backbone, adapters: Adapters) -> Self {
-        let silent = [adapters.reasoning.is_silent(), adapters.embedding.is_silent()];
-        Self { backbone, adapters, silent }
+    ///
+    /// # Errors
+    /// Fails when an adapter does not fit the backbone.
+    pub(crate) fn new(backbone: Backbone, adapters: Adapters) -> Result<Self, EncoderError> {
+        let prepare = |lora: &Lora| (!lora.is_silent()).then(|| backbone.prepare(lora)).transpose();
+        let prepared = [prepare(&adapters.reasoning)?, prepare(&adapters.embedding)?];
+        Ok(Self { backbone, adapters, prepared })
     }
 
     /// The adapter of a role, if it changes anything.
-    pub(crate) fn lora(&self, role: Role) -> Option<&Lora> {
+    pub(crate) fn lora(&self, role: Role) -> Option<&PreparedLora> {
         match role {
-            Role::Reasoning => (!self.silent[0]).then_some(&self.adapters.reasoning),
-            Role::Embedding => (!self.silent[1]).then_some(&self.adapters.embedding),
+            Role::Reasoning => self.prepared[0].as_ref(),
+            Role::Embedding => self.prepared[1].as_ref(),
         }
     }
 

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn cache() -> KvCache {
-        KvCache::new(1, 1)
+        KvCache::empty()
     }
 
     #[test]

@@ -144,6 +144,10 @@ impl TensorSource for GgufTensors {
         Ok(HostTensor { shape: self.tensors[name].tensor.shape.clone(), values })
     }
 
+    fn raw(&self, name: &str) -> Result<Option<RawTensor<'_>>, EncoderError> {
+        GgufTensors::raw(self, name).map(Some)
+    }
+
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
     }

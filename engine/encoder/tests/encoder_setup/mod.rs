@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use twn_encoder::{
     Checkpoint, Content, Context, Direct, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions,
-    Projection, Prompt, Reasoned, Thought, ThoughtOptions,
+    Precision, Projection, Prompt, Reasoned, Thought, ThoughtOptions,
     adapter::{Adapters, Lora},
     backbone::{Backbone, KvCache, Span},
     model,
@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) projection: Option<f32>,
     pub(crate) context_tokens: usize,
     pub(crate) seed: u64,
+    /// `cpu`, the fused pass in f32, or `flex`, the portable module.
+    pub(crate) device: &'static str,
 }
 
 impl Default for Setup {
@@ -53,6 +55,7 @@ impl Default for Setup {
             projection: None,
             context_tokens: 512,
             seed: 0,
+            device: "cpu",
         }
     }
 }
@@ -123,6 +126,8 @@ impl Setup {
             adapters: folder.as_ref().map(|folder| folder.path().to_owned()),
             context_tokens: self.context_tokens,
             seed: self.seed,
+            device: self.device.to_owned(),
+            precision: Precision::F32,
             ..LoadOptions::new(tiny_llama())
         };
         Encoder::load(&options).expect("loads")
@@ -147,7 +152,8 @@ impl Setup {
 impl Reference {
     fn forward(&self, rows: Tensor<2>, cache: &mut KvCache, lora: &Lora) -> Tensor<2> {
         let span = Span { len: rows.dims()[0], cache };
-        self.backbone.forward(rows, &mut [span], Some(lora))
+        let lora = self.backbone.prepare(lora).expect("fits");
+        self.backbone.forward(rows, &mut [span], Some(&lora))
     }
 
     fn ids(&self, text: &str) -> Vec<u32> {

@@ -13,11 +13,7 @@ pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
 
 use crate::{
     Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Precision, Team,
-    activations::Activations,
-    adapter::Widths,
-    kernels::Kernels,
-    kv::PageShape,
-    product::Product,
+    activations::Activations, adapter::Widths, kernels::Kernels, kv::PageShape, product::Product,
     rope::Rope,
 };
 use pass::Pass;
@@ -137,11 +133,8 @@ impl Decoder {
     pub fn pack_adapter(&self, layers: &[AdapterLayer<'_>]) -> Result<Adapter, KernelError> {
         let shape = &self.shape;
         if layers.len() != shape.layers {
-            let problem = format!(
-                "the adapter has {} layers, the decoder {}",
-                layers.len(),
-                shape.layers
-            );
+            let problem =
+                format!("the adapter has {} layers, the decoder {}", layers.len(), shape.layers);
             return Err(KernelError::Shape { problem });
         }
         let widths = Widths {

@@ -2,7 +2,10 @@
 
 use half::f16;
 
-use super::{Decoder, Span, workspace::{Sizes, Workspace}};
+use super::{
+    Decoder, Span,
+    workspace::{Sizes, Workspace},
+};
 use crate::{
     Adapter, LayerWeights, Matrix,
     activations::{Layout, TILE},
@@ -34,8 +37,10 @@ pub(super) struct Pass<'a> {
     low_rank: Shared<f32>,
     scratch: Shared<f32>,
     /// Activations before products from the residual stream, from attention and from the
-    /// feed-forward network: one memory, three shapes.
-    inputs: [Layout; 3],
+    /// feed-forward network: one memory, three shapes; for each thread in a small pass.
+    inputs: Vec<[Layout; 3]>,
+    /// Every sequence has one row, so a row's attention needs no other row's keys.
+    is_step: bool,
     sequences: Vec<Sequence>,
     /// For each row its sequence and position.
     places: Vec<(usize, usize)>,
@@ -116,8 +121,11 @@ impl<'a> Pass<'a> {
             gated: Shared::of(&mut workspace.gated),
             low_rank: Shared::of(&mut workspace.low_rank),
             scratch: Shared::of(&mut workspace.scratch),
-            inputs: widths
-                .map(|width| workspace.activations.layout(sizes.rows, width, is_quantised)),
+            inputs: workspace.activations[..sizes.copies()]
+                .iter_mut()
+                .map(|memory| widths.map(|width| memory.layout(sizes.rows, width, is_quantised)))
+                .collect(),
+            is_step: sequences.len() == places.len(),
             decoder,
             adapter,
             sizes,
@@ -145,19 +153,28 @@ impl<'a> Pass<'a> {
         layer: &LayerWeights,
         adapter: Option<&LayerAdapter>,
     ) {
-        let [stream, queries, _] = self.inputs;
+        let [stream, queries, _] = self.inputs(member);
         self.normalise(member, &layer.attention_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.qkv.as_ref());
         self.product(member, &layer.qkv, stream, addition, |tile, outputs| {
             self.put(self.qkv, self.sizes.qkv, tile, outputs);
         });
-        member.share(self.sizes.rows, self.row_piece(), |start, end| {
-            for row in start..end {
-                self.place(index, &layer.qkv, row, member);
-            }
-        });
+        let kv_heads = self.decoder.shape.kv_heads;
+        if !self.is_step {
+            member.share(self.sizes.rows, self.row_piece(), |start, end| {
+                for row in start..end {
+                    for head in 0..kv_heads {
+                        self.place(index, &layer.qkv, row, head, member);
+                    }
+                }
+            });
+        }
         member.share(self.units.len(), 1, |start, end| {
             for unit in &self.units[start..end] {
+                if self.is_step {
+                    let row = self.sequences[unit.sequence].first_row;
+                    self.place(index, &layer.qkv, row, unit.kv_head, member);
+                }
                 self.attend(index, unit, member);
             }
         });
@@ -174,7 +191,7 @@ impl<'a> Pass<'a> {
         layer: &LayerWeights,
         adapter: Option<&LayerAdapter>,
     ) {
-        let [stream, _, gated] = self.inputs;
+        let [stream, _, gated] = self.inputs(member);
         let kernels = self.kernels();
         self.normalise(member, &layer.mlp_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.gate_up.as_ref());
@@ -237,6 +254,15 @@ impl<'a> Pass<'a> {
         let addition = addition?;
         let kernels = self.kernels();
         let product = Product { kernels, matrix: &addition.a, input, low_rank: None };
+        if self.sizes.is_small() {
+            let copy = member.index * self.sizes.rows * self.sizes.low_rank;
+            // SAFETY: there is a copy for each member.
+            let values = Shared::new(unsafe { self.low_rank.at(copy) });
+            product.run_alone(|tile, outputs| {
+                self.put(values, addition.width(), tile, outputs);
+            });
+            return Some((addition, values));
+        }
         product.run(member, |tile, outputs| {
             self.put(self.low_rank, addition.width(), tile, outputs);
         });
@@ -274,60 +300,66 @@ impl<'a> Pass<'a> {
     /// Normalises the residual stream into `input`.
     fn normalise(&self, member: &Member<'_>, scales: &[f32], input: Layout) {
         let (hidden, eps) = (self.sizes.hidden, self.decoder.shape.norm_eps);
-        member.share(self.sizes.rows, self.row_piece(), |start, end| {
+        self.each_row(member, |row| {
             let normed = self.scratch(member);
-            for row in start..end {
-                // SAFETY: the row is this thread's, and so is the scratch memory.
-                unsafe {
-                    let from = self.stream.at(row * hidden);
-                    (self.kernels().normalise)(from, scales.as_ptr(), hidden, eps, normed);
-                    self.kernels().lay(normed, hidden, &input, row);
-                }
+            // SAFETY: nobody writes to the stream in this phase, the input's row is this
+            // thread's, and so is the scratch memory.
+            unsafe {
+                let from = self.stream.at(row * hidden);
+                (self.kernels().normalise)(from, scales.as_ptr(), hidden, eps, normed);
+                self.kernels().lay(normed, hidden, &input, row);
             }
         });
     }
 
     /// Takes a matrix of `width` columns into `input`.
     fn lay(&self, member: &Member<'_>, matrix: Shared<f32>, width: usize, input: Layout) {
-        member.share(self.sizes.rows, self.row_piece(), |start, end| {
-            for row in start..end {
-                // SAFETY: the row is this thread's.
-                unsafe { self.kernels().lay(matrix.at(row * width), width, &input, row) };
-            }
+        self.each_row(member, |row| {
+            // SAFETY: nobody writes to the matrix in this phase, and the input's row is this
+            // thread's.
+            unsafe { self.kernels().lay(matrix.at(row * width), width, &input, row) };
         });
     }
 
-    /// Rotates a row's queries in place and puts its keys and values into their page.
-    fn place(&self, layer: usize, qkv: &Matrix, row: usize, member: &Member<'_>) {
+    /// Prepares inputs row by row: shared out, or all by every thread for itself.
+    fn each_row(&self, member: &Member<'_>, mut work: impl FnMut(usize)) {
+        if self.sizes.is_small() {
+            (0..self.sizes.rows).for_each(work);
+        } else {
+            member.share(self.sizes.rows, self.row_piece(), |start, end| {
+                (start..end).for_each(&mut work);
+            });
+        }
+    }
+
+    /// Rotates a row's queries of one key-value head in place and puts the key and value
+    /// into their page.
+    fn place(&self, layer: usize, qkv: &Matrix, row: usize, kv_head: usize, member: &Member<'_>) {
         let shape = &self.decoder.shape;
         let (sequence, position) = self.places[row];
         let angles = self.decoder.rope.at(position);
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
         let page = self.sequences[sequence].pages[position / PAGE];
-        let kernels = self.kernels();
-        // SAFETY: the row and its position are this thread's; `extend` has made the page
-        // writable; the scratch memory is this thread's and wider than a head.
+        let (kernels, group) = (self.kernels(), shape.heads / shape.kv_heads);
+        // SAFETY: the row's heads and its position are this thread's; `extend` has made the
+        // page writable; the scratch memory is this thread's and wider than a head.
         unsafe {
             let values = self.qkv.at(row * self.sizes.qkv);
-            for head in 0..shape.heads {
+            for head in kv_head * group..(kv_head + 1) * group {
                 let at = values.add(head * shape.head_dim);
                 (kernels.rotate)(at, angles, scale, at);
             }
             let rotated = self.scratch(member);
-            for head in 0..shape.kv_heads {
-                let key = values.add(qkv.part_start(1) + head * shape.head_dim);
-                let value = values.add(qkv.part_start(2) + head * shape.head_dim);
-                (kernels.rotate)(key, angles, 1.0, rotated);
-                let key = std::slice::from_raw_parts(rotated, shape.head_dim);
-                let start = self.pages.head_start(layer, head);
-                let (width, slot) = (self.pages.head_width, position % PAGE);
-                if self.decoder.options.half_cache {
-                    let keys = page.cast::<f16>().add(start);
-                    (kernels.place_half)(key, value, keys, width, slot);
-                } else {
-                    let keys = page.cast::<f32>().add(start);
-                    (kernels.place_single)(key, value, keys, width, slot);
-                }
+            let key = values.add(qkv.part_start(1) + kv_head * shape.head_dim);
+            let value = values.add(qkv.part_start(2) + kv_head * shape.head_dim);
+            (kernels.rotate)(key, angles, 1.0, rotated);
+            let key = std::slice::from_raw_parts(rotated, shape.head_dim);
+            let start = self.pages.head_start(layer, kv_head);
+            let (width, slot) = (self.pages.head_width, position % PAGE);
+            if self.decoder.options.half_cache {
+                (kernels.place_half)(key, value, page.cast::<f16>().add(start), width, slot);
+            } else {
+                (kernels.place_single)(key, value, page.cast::<f32>().add(start), width, slot);
             }
         }
     }
@@ -392,6 +424,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// The inputs that a member reads.
+    fn inputs(&self, member: &Member<'_>) -> [Layout; 3] {
+        self.inputs[if self.sizes.is_small() { member.index } else { 0 }]
+    }
+
     fn kernels(&self) -> &'static Kernels {
         self.decoder.kernels
     }
@@ -413,13 +450,7 @@ impl Kernels {
     ///
     /// # Safety
     /// `values` holds `width` values, and `input` has `row`, as wide.
-    pub(super) unsafe fn lay(
-        &self,
-        values: *const f32,
-        width: usize,
-        input: &Layout,
-        row: usize,
-    ) {
+    pub(crate) unsafe fn lay(&self, values: *const f32, width: usize, input: &Layout, row: usize) {
         let slot = input.row(row);
         // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
         unsafe {

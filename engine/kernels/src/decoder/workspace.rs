@@ -14,8 +14,8 @@ pub(super) struct Workspace {
     pub(super) gated: Buffer<f32>,
     /// Intermediate values of an adapter.
     pub(super) low_rank: Buffer<f32>,
-    /// Inputs of the next product.
-    pub(super) activations: Activations,
+    /// Inputs of the next product: one for all threads, or one for each in a small pass.
+    pub(super) activations: Vec<Activations>,
     /// For each thread: a row, or the queries and outputs of an attention tile.
     pub(super) scratch: Buffer<f32>,
 }
@@ -35,7 +35,21 @@ pub(super) struct Sizes {
     pub(super) low_rank: usize,
 }
 
+/// In a pass of up to this many rows every thread prepares the products' inputs for
+/// itself: that takes less time than waiting for one another.
+const SMALL_ROWS: usize = 4;
+
 impl Sizes {
+    /// Tells whether every thread prepares inputs for itself.
+    pub(super) fn is_small(&self) -> bool {
+        self.rows <= SMALL_ROWS
+    }
+
+    /// Copies of the products' inputs.
+    pub(super) fn copies(&self) -> usize {
+        if self.is_small() { self.threads } else { 1 }
+    }
+
     /// Values of scratch memory for one thread, in whole cache lines.
     pub(super) fn scratch(&self) -> usize {
         (2 * ATTENTION_ROWS * self.head_width).max(self.hidden).next_multiple_of(16)
@@ -48,9 +62,13 @@ impl Workspace {
         self.qkv.ensure(sizes.rows * sizes.qkv);
         self.mixed.ensure(sizes.rows * sizes.queries);
         self.gated.ensure(sizes.rows * sizes.intermediate);
-        self.low_rank.ensure(sizes.rows * sizes.low_rank);
+        let copies = sizes.copies();
+        self.low_rank.ensure(copies * sizes.rows * sizes.low_rank);
         self.scratch.ensure(sizes.threads * sizes.scratch());
         let widest = sizes.hidden.max(sizes.queries).max(sizes.intermediate);
-        self.activations.ensure(sizes.rows, widest, is_quantised);
+        self.activations.resize_with(copies.max(self.activations.len()), Activations::default);
+        for activations in &mut self.activations[..copies] {
+            activations.ensure(sizes.rows, widest, is_quantised);
+        }
     }
 }

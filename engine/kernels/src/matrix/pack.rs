@@ -3,8 +3,8 @@
 use half::f16;
 
 use super::{
-    BLOCK, BlockFormat, Data, EIGHT_BYTES, FOUR_BYTES, GROUP, Matrix, Precision, Source,
-    quad_byte, source::Stored,
+    BLOCK, BlockFormat, Data, EIGHT_BYTES, FOUR_BYTES, GROUP, Matrix, Precision, Source, quad_byte,
+    source::Stored,
 };
 use crate::{buffer::Buffer, error::KernelError};
 

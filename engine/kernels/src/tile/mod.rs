@@ -9,6 +9,8 @@ mod avx2;
 mod avx512;
 mod dense;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 use half::f16;
 

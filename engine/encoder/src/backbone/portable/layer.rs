@@ -3,7 +3,8 @@
 use burn::tensor::{Tensor, activation::silu};
 
 use super::{
-    BackboneConfig, Span, attention::attend, norm::RmsNorm, rope::Rotation, weights::Weights,
+    BackboneConfig, Span, attention::attend, cache_of, norm::RmsNorm, rope::Rotation,
+    weights::Weights,
 };
 use crate::{
     adapter::{LoraLayer, Target},
@@ -115,15 +116,16 @@ impl Layer {
         let mut start = 0;
         let mut mixed = Vec::with_capacity(spans.len());
         for (span, mask) in spans.iter_mut().zip(&pass.masks) {
-            let rows = start..start + span.len;
-            let (all_keys, all_values) = span.cache.append(
+            let len = span.len;
+            let rows = start..start + len;
+            let (all_keys, all_values) = cache_of(span).append(
                 index,
                 keys.clone().slice(rows.clone()),
                 values.clone().slice(rows.clone()),
             );
             let queries = queries.clone().slice(rows);
             mixed.push(attend(config, queries, all_keys, all_values, mask.clone()));
-            start += span.len;
+            start += len;
         }
         Tensor::cat(mixed, 0)
     }

@@ -1,0 +1,95 @@
+//! The decoder as one coarse operation over packed weights.
+//!
+//! The operation takes and gives burn tensors on the CPU, whose memory is host memory, and
+//! hands it to `twn-kernels` as slices: per-operation dispatch would lose half of the
+//! decoding speed (docs/adr/0007).
+
+mod load;
+mod lora;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use twn_kernels::{Adapter, Decoder, Isa};
+
+use super::{Precision, Span, cache::Memory};
+
+/// How the fused pass runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FusedOptions {
+    /// How exactly the weights are kept.
+    pub precision: Precision,
+    /// Threads, the caller's included; 0 takes one for each core.
+    pub threads: usize,
+    /// Positions that the rotary tables cover.
+    pub positions: usize,
+    /// Instruction set; `None` takes the best there is.
+    pub isa: Option<Isa>,
+}
+
+impl FusedOptions {
+    /// Keeps the file's precision and takes every core and the best instructions.
+    pub fn new(positions: usize) -> Self {
+        Self { precision: Precision::Auto, threads: 0, positions, isa: None }
+    }
+
+    /// The number of threads that it comes to.
+    pub(crate) fn resolved_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+/// The packed decoder.
+#[derive(Debug)]
+pub(super) struct Fused {
+    decoder: Decoder,
+}
+
+impl Fused {
+    pub(super) fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Looks up tokens: `[tokens, hidden]`.
+    pub(super) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
+        tensor(self.decoder.embed(tokens), tokens.len())
+    }
+
+    /// Runs the layers and the final norm over `[T, hidden]`.
+    pub(super) fn forward(
+        &self,
+        rows: Tensor<2>,
+        spans: &mut [Span<'_>],
+        adapter: Option<&Adapter>,
+    ) -> Tensor<2> {
+        let [count, _] = rows.dims();
+        let mut values = host(rows);
+        let mut spans: Vec<twn_kernels::Span<'_>> = spans
+            .iter_mut()
+            .map(|span| match &mut span.cache.0 {
+                Memory::Fused(cache) => twn_kernels::Span { len: span.len, cache },
+                Memory::Portable(_) => panic!("the cache belongs to the portable execution"),
+            })
+            .collect();
+        self.decoder.forward(&mut values, &mut spans, adapter);
+        tensor(values, count)
+    }
+
+    /// Scores the next token for each row: `[rows, vocab]`.
+    pub(super) fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        let [count, _] = hidden.dims();
+        tensor(self.decoder.logits(&host(hidden)), count)
+    }
+}
+
+/// Takes a tensor's values; on the CPU no more than a copy.
+fn host(tensor: Tensor<2>) -> Vec<f32> {
+    let data = tensor.into_data();
+    data.try_to_vec::<f32>().expect("hidden states on the CPU are f32")
+}
+
+fn tensor(values: Vec<f32>, rows: usize) -> Tensor<2> {
+    let columns = values.len() / rows.max(1);
+    Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+}

@@ -1,0 +1,121 @@
+//! Tiles against f64 on random shapes.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    BlockFormat, Isa, Matrix, Precision, Source,
+    activations::Activations,
+    fixture::{Random, q4_1_rows},
+    kernels::Kernels,
+};
+
+/// Multiplies rows by a matrix tile by tile, without a team: `[rows, padded outputs]`.
+fn multiply(isa: Isa, matrix: &Matrix, values: &[f32]) -> Vec<f32> {
+    let kernels = Kernels::of(isa);
+    let columns = matrix.columns();
+    let rows = values.len() / columns;
+    let mut activations = Activations::default();
+    activations.ensure(rows, columns, matrix.is_quantised());
+    let input = activations.layout(rows, columns, matrix.is_quantised());
+    for (row, values) in values.chunks_exact(columns).enumerate() {
+        // SAFETY: the layout has the row, as wide.
+        unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+    }
+    let mut out = vec![0.0; rows * matrix.padded_rows()];
+    let product = crate::product::Product { kernels, matrix, input, low_rank: None };
+    product.run_alone(|tile, outputs| {
+        for row in 0..tile.rows {
+            let at = (tile.row + row) * matrix.padded_rows() + tile.output;
+            out[at..at + GROUP].copy_from_slice(&outputs[row * GROUP..(row + 1) * GROUP]);
+        }
+    });
+    out
+}
+
+/// What int8 activations amount to.
+fn rounded(values: &[f32], columns: usize) -> Vec<f64> {
+    let block = |block: &[f32]| -> Vec<f64> {
+        let largest = block.iter().fold(0.0_f32, |max, v| max.max(v.abs()));
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let scale = f64::from(largest / 127.0);
+        block.iter().map(|v| f64::from((v * inverse).round_ties_even()) * scale).collect()
+    };
+    values.chunks(columns).flat_map(|row| row.chunks(BLOCK).flat_map(block)).collect()
+}
+
+fn check(seed: u64, rows: usize, outputs: usize, columns: usize, precision: Precision) {
+    let mut random = Random::new(seed);
+    let stored;
+    let bytes = columns / 32 * 20;
+    let source = if precision == Precision::AsStored {
+        stored = q4_1_rows(&mut random, outputs, columns).0;
+        Source::blocks(BlockFormat::Q4_1, outputs, columns, |row| &stored[row * bytes..][..bytes])
+    } else {
+        Source::dense(outputs, columns, random.values(outputs * columns))
+    };
+    let matrix = Matrix::pack(&[source], precision).expect("packs");
+    let mut values = random.values(rows * columns);
+    // Some blocks are zero and some large.
+    values.chunks_mut(BLOCK).step_by(5).for_each(|block| block.fill(0.0));
+    values.chunks_mut(BLOCK).skip(1).step_by(7).for_each(|block| block[0] = 300.0);
+    let exact: Vec<f64> = if matrix.is_quantised() {
+        rounded(&values, columns)
+    } else {
+        values.iter().map(|&v| v.into()).collect()
+    };
+    let mut weights = vec![0.0; columns];
+    for isa in Isa::available() {
+        let got = multiply(isa, &matrix, &values);
+        for output in 0..outputs {
+            matrix.row(output, &mut weights);
+            for row in 0..rows {
+                let inputs = &exact[row * columns..(row + 1) * columns];
+                let terms = weights.iter().zip(inputs).map(|(w, x)| f64::from(*w) * x);
+                let (want, size) =
+                    terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                let got = f64::from(got[row * matrix.padded_rows() + output]);
+                let bound = 1e-5 * size.max(1.0);
+                assert!((got - want).abs() <= bound, "{isa:?} {precision:?}: {got} {want}");
+            }
+        }
+        // A row alone gives the same bits.
+        for (row, values) in values.chunks_exact(columns).enumerate() {
+            let alone = multiply(isa, &matrix, values);
+            assert_eq!(alone, got[row * alone.len()..(row + 1) * alone.len()], "{isa:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn tiles_are_exact_but_for_the_rounding_of_activations(
+        seed in any::<u64>(),
+        rows in 1_usize..20,
+        outputs in 1_usize..40,
+        blocks in 1_usize..5,
+        tail in 0_usize..32,
+    ) {
+        for precision in [Precision::Four, Precision::Eight, Precision::Dense] {
+            check(seed, rows, outputs, blocks * BLOCK + tail, precision);
+        }
+        check(seed, rows, outputs, blocks * BLOCK, Precision::AsStored);
+    }
+}
+
+#[test]
+fn extreme_quants_do_not_overflow() {
+    // Every weight and activation at its limit: the sums that 16 bits have to hold.
+    for precision in [Precision::Four, Precision::Eight] {
+        for sign in [1.0, -1.0] {
+            let source = Source::dense(16, 64, vec![sign; 16 * 64]);
+            let matrix = Matrix::pack(&[source], precision).expect("packs");
+            for isa in Isa::available() {
+                let got = multiply(isa, &matrix, &[1.0; 64]);
+                assert!(got.iter().all(|v| (v - 64.0 * sign).abs() < 0.1), "{isa:?} {got:?}");
+            }
+        }
+    }
+}
