@@ -10,7 +10,8 @@ use std::{path::Path, sync::LazyLock};
 use burn::tensor::{Device, Tensor};
 use golden::{GoldenFile, relative_error, tiny_llama, values};
 use twn_encoder::{
-    backbone::{Backbone, KvCache, Span},
+    Precision,
+    backbone::{Backbone, FusedOptions, KvCache, Span},
     model,
 };
 
@@ -20,6 +21,11 @@ const ERROR_MAX: f32 = 1e-3;
 const SELF_ERROR_MAX: f32 = 2e-5;
 
 static TINY: LazyLock<Backbone> = LazyLock::new(|| load(&tiny_llama(), 512));
+static TINY_FUSED: LazyLock<Backbone> = LazyLock::new(|| load_fused(&tiny_llama(), 512));
+static SMOL_FUSED: LazyLock<Backbone> = LazyLock::new(|| {
+    let home = model::default_home().expect("a home for models");
+    load_fused(&model::ensure_default(&home).expect("default model is fetched"), 1024)
+});
 static SMOL: LazyLock<Backbone> = LazyLock::new(|| {
     let home = model::default_home().expect("a home for models");
     load(&model::ensure_default(&home).expect("default model is fetched"), 1024)
@@ -29,6 +35,14 @@ fn load(path: &Path, positions: usize) -> Backbone {
     let checkpoint = model::open(path).expect("model opens");
     let tensors = checkpoint.tensors.as_ref();
     Backbone::load(&checkpoint.config, tensors, positions, &Device::flex()).expect("model loads")
+}
+
+/// The fused pass with f32 weights, activations, keys and values.
+fn load_fused(path: &Path, positions: usize) -> Backbone {
+    let checkpoint = model::open(path).expect("model opens");
+    let precision = Precision::F32;
+    let options = FusedOptions { precision, threads: 2, ..FusedOptions::new(positions) };
+    Backbone::load_fused(&checkpoint.config, checkpoint.tensors.as_ref(), &options).expect("packs")
 }
 
 fn extend(backbone: &Backbone, tokens: &[u32], cache: &mut KvCache) -> Tensor<2> {
@@ -139,11 +153,13 @@ fn check_pieces(backbone: &Backbone, prompt: &[u32], len: usize) {
 #[test]
 fn tiny_llama_equals_transformers() {
     check_golden(&TINY, "golden/model_tiny_llama.safetensors");
+    check_golden(&TINY_FUSED, "golden/model_tiny_llama.safetensors");
 }
 
 #[test]
 fn default_model_equals_transformers() {
     check_golden(&SMOL, "golden/model_smollm2.safetensors");
+    check_golden(&SMOL_FUSED, "golden/model_smollm2.safetensors");
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl PlainAdapter {
             });
             pairs.collect()
         });
-        Self { rank, scale: 0.2, pairs: pairs.collect() }
+        Self { rank, scale: 0.05, pairs: pairs.collect() }
     }
 
     fn add(&self, layer: usize, which: usize, row: &[f64], out: &mut [f64]) {

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 /// Cloning is cheap: the buffers are shared until one side writes, which then copies its
 /// own. That is how many prompts continue from one prefix.
 #[derive(Debug, Clone)]
-pub struct KvCache {
+pub(in crate::backbone) struct KvCache {
     layers: Vec<Option<LayerCache>>,
     len: usize,
     capacity: usize,
@@ -27,27 +27,27 @@ impl KvCache {
     }
 
     /// Positions that are filled.
-    pub fn len(&self) -> usize {
+    pub(in crate::backbone) fn len(&self) -> usize {
         self.len
     }
 
     /// Tells whether no position is filled.
-    pub fn is_empty(&self) -> bool {
+    pub(in crate::backbone) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Asks for room for `capacity` positions in all, to spare growing step by step.
-    pub fn reserve(&mut self, capacity: usize) {
+    pub(in crate::backbone) fn reserve(&mut self, capacity: usize) {
         self.capacity = self.capacity.max(capacity);
     }
 
     /// Forgets all positions from `len` on.
-    pub fn truncate(&mut self, len: usize) {
+    pub(in crate::backbone) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
     /// Bytes the buffers hold, shared ones included.
-    pub fn bytes(&self) -> usize {
+    pub(in crate::backbone) fn bytes(&self) -> usize {
         let size =
             |layer: &LayerCache| 2 * layer.keys.dims().iter().product::<usize>() * size_of::<f32>();
         self.layers.iter().flatten().map(size).sum()
