@@ -22,6 +22,8 @@ fn engine_with(data: &Path, fake: FakeOptions, limits: Limits) -> Arc<Engine> {
         search_threads: 2,
         policy: PolicyDefaults::default(),
         batch: twn_service::BatchOptions::default(),
+        pressure: twn_service::PressureOptions::default(),
+        cache: twn_service::CacheOptions::default(),
         limits,
     };
     Engine::start(FakeEmbedder::new(fake), options).expect("engine starts")
@@ -45,6 +47,7 @@ fn embed_request(text: &str, policy: PolicyRequest) -> EmbedRequest {
         instruction: None,
         kind: EmbedKind::Query,
         policy,
+        explain: false,
         field: "input".into(),
     }
 }
@@ -73,6 +76,7 @@ fn search_request(text: &str) -> SearchRequest {
         policy: PolicyRequest::default(),
         ef_search: None,
         exact: false,
+        explain: false,
     }
 }
 

@@ -13,7 +13,7 @@ use twn_service::{Call, Engine, ServiceError};
 
 use crate::{
     convert::{
-        document, filter,
+        document, explanation, filter,
         mask::Mask,
         page::{self, Listing},
         required, search, usage,
@@ -105,6 +105,7 @@ async fn answer(
         usage: Some(usage::usage(found.usage, found.thought)),
         timings: Some(usage::timings(&found.timings)),
         plan: Some(search::plan(&found.plan)),
+        explanation: found.explanation.map(explanation::search),
     })
 }
 
