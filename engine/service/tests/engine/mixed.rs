@@ -133,7 +133,11 @@ async fn request(engine: &Engine, session: &IngestSession, i: usize, call: Call)
             let ask = Ask { policy: wish, ..ask };
             let (want, route) = ask.alone(EmbedKind::Document);
             let want = UnitVector::new(want).expect("is a unit vector");
-            assert_eq!((&stored.documents[0].vector[..], usage.route), (want.as_slice(), route), "{i}");
+            assert_eq!(
+                (&stored.documents[0].vector[..], usage.route),
+                (want.as_slice(), route),
+                "{i}"
+            );
             cost(&usage, None)
         }
     }

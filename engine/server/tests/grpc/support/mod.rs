@@ -114,7 +114,8 @@ fn options(data: PathBuf) -> ServeOptions {
             policy: PolicyDefaults::default(),
             batch: BatchOptions::default(),
             pressure: PressureOptions::default(),
-            cache: CacheOptions::default(),
+            // What is recalled is not made: only tests about that switch it on.
+            cache: CacheOptions { bytes: 0 },
             limits: Limits::default(),
         },
         max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
