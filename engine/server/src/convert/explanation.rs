@@ -13,10 +13,9 @@ use super::{
 /// Writes the embeddings of one input.
 pub(crate) fn embedding(explanation: Explanation) -> pb::EmbedExplanation {
     let Explanation { direct, reasoned, thought, cost } = explanation;
-    let vector = |values| pb::Vector { values };
     pb::EmbedExplanation {
-        direct: Some(vector(direct)),
-        reasoned: reasoned.map(vector),
+        direct,
+        reasoned: reasoned.unwrap_or_default(),
         thought,
         cost: Some(self::cost(&cost, Duration::ZERO)),
     }
@@ -78,8 +77,8 @@ mod tests {
             reembed: Duration::from_millis(3),
         };
         let message = embedding(explanation(cost));
-        assert_eq!(message.direct.unwrap().values, [1.0, 0.0]);
-        assert_eq!(message.reasoned.unwrap().values, [0.0, 1.0]);
+        assert_eq!(message.direct, [1.0, 0.0]);
+        assert_eq!(message.reasoned, [0.0, 1.0]);
         let cost = message.cost.unwrap();
         assert_eq!(
             (cost.reasoning_tokens, cost.query_tokens, cost.granted_budget),

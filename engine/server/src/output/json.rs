@@ -83,8 +83,8 @@ pub fn search_explanation(explanation: &pb::SearchExplanation) -> Value {
 /// Writes both embeddings of an input.
 fn embed_explanation(explanation: &pb::EmbedExplanation) -> Value {
     json!({
-        "direct": explanation.direct.as_ref().map(|vector| &vector.values),
-        "reasoned": explanation.reasoned.as_ref().map(|vector| &vector.values),
+        "direct": explanation.direct,
+        "reasoned": explanation.reasoned,
         "thought": explanation.thought,
         "cost": explanation.cost.as_ref().map(explanation_cost),
     })

@@ -117,6 +117,9 @@ async fn embed_one(
     };
     let (encoded, timings) = engine.embed(request, call).await?;
     notes.embedded(&encoded.usage);
+    if let Some(explanation) = &encoded.explanation {
+        notes.explained(explanation.cost.reasoning_tokens);
+    }
     Ok(Embedding {
         values: encoded.embedding,
         usage: Some(usage::usage(encoded.usage, encoded.thought)),

@@ -100,6 +100,9 @@ async fn answer(
     let (request, mask) = search::request(request)?;
     let found = engine.search(request, call).await?;
     notes.embedded(&found.usage);
+    if let Some(explanation) = &found.explanation {
+        notes.explained(explanation.cost.reasoning_tokens);
+    }
     Ok(SearchResponse {
         hits: found.hits.into_iter().map(|hit| document::hit(hit, &mask)).collect(),
         usage: Some(usage::usage(found.usage, found.thought)),

@@ -87,8 +87,8 @@ async fn explained_embeddings_show_what_thinking_changes() {
     let usage = direct.usage.unwrap();
     assert_eq!((usage.route(), usage.reasoning_tokens, usage.thought), (Route::Direct, 0, None));
     let explanation = direct.explanation.unwrap();
-    assert_eq!(explanation.direct.unwrap().values, direct.values);
-    assert_ne!(explanation.reasoned.unwrap().values, direct.values);
+    assert_eq!(explanation.direct, direct.values);
+    assert_ne!(explanation.reasoned, direct.values);
     let cost = explanation.cost.unwrap();
     // This model's embedding is a mean, so no queries run after a thought.
     assert!((1..=9).contains(&cost.reasoning_tokens), "{cost:?}");
@@ -99,9 +99,9 @@ async fn explained_embeddings_show_what_thinking_changes() {
 
     let reasoned = embed(&server, policy(ReasoningMode::Always), true).await;
     let explanation = reasoned.explanation.unwrap();
-    assert_eq!(explanation.reasoned.unwrap().values, reasoned.values);
+    assert_eq!(explanation.reasoned, reasoned.values);
     let likeness = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let likeness = likeness(&explanation.direct.unwrap().values, &direct.values);
+    let likeness = likeness(&explanation.direct, &direct.values);
     assert!(likeness > 0.999, "{likeness}");
     let cost = explanation.cost.unwrap();
     assert_eq!((cost.reasoning_tokens, cost.query_tokens, cost.granted_budget), (0, 0, None));

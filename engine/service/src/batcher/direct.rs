@@ -11,9 +11,13 @@
 //!    longest, that one leads the next. So the p-th in order of arrival leads, at the
 //!    latest, the `p * (PASSES_MAX + 1)`-th batch of searches.
 //! 3. Documents go in order of arrival, when no search waits; and once for every
-//!    [`SEARCHES_MAX`] batches of searches that they had to let pass.
+//!    [`SEARCHES_MAX`] batches of searches that they had to let pass. While enough of them
+//!    wait to think, only those go that will not: a prompt that waits to think holds the
+//!    keys and values of all its tokens.
 
 use std::collections::VecDeque;
+
+use twn_encoder::ReasoningMode;
 
 use super::{Shares, job::Job};
 
@@ -57,15 +61,20 @@ impl DirectQueue {
         }
     }
 
-    /// Takes the next batch; empty when nothing waits.
-    pub(super) fn next_batch(&mut self, shares: &Shares) -> Vec<Job> {
+    /// Takes the next batch; empty when nothing waits that may go. `may_think` tells
+    /// whether documents may go that could think.
+    pub(super) fn next_batch(&mut self, shares: &Shares, may_think: bool) -> Vec<Job> {
         let documents_turn = self.searches.is_empty() || self.searches_between >= SEARCHES_MAX;
-        if documents_turn && !self.documents.is_empty() {
-            self.searches_between = 0;
-            return take_in_order(&mut self.documents, shares.ingest_tokens);
+        if documents_turn {
+            let goes = |job: &Job| may_think || job.policy.mode == ReasoningMode::Never;
+            let batch = take_in_order(&mut self.documents, shares.ingest_tokens, goes);
+            if !batch.is_empty() {
+                self.searches_between = 0;
+                return batch;
+            }
         }
         self.searches_between =
-            if self.documents.is_empty() { 0 } else { self.searches_between + 1 };
+            if self.documents.is_empty() { 0 } else { self.searches_between.saturating_add(1) };
 
         let tokens: Vec<usize> = self.searches.iter().map(Job::tokens).collect();
         let chosen = choose(&tokens, self.passes >= PASSES_MAX, shares.search_tokens);
@@ -119,15 +128,24 @@ fn take(queue: &mut VecDeque<Job>, positions: &[usize]) -> Vec<Job> {
     taken
 }
 
-/// Takes jobs from the front until their tokens fill the batch; always takes one.
-fn take_in_order(queue: &mut VecDeque<Job>, max_tokens: usize) -> Vec<Job> {
+/// Takes jobs that may go, earliest first, until their tokens fill the batch; always takes
+/// one if there is one.
+fn take_in_order(
+    queue: &mut VecDeque<Job>,
+    max_tokens: usize,
+    goes: impl Fn(&Job) -> bool,
+) -> Vec<Job> {
     let mut tokens = 0;
-    let fitting = queue.iter().take_while(|job| {
-        tokens += job.tokens();
-        tokens <= max_tokens
-    });
-    let count = fitting.count().max(1).min(queue.len());
-    queue.drain(..count).collect()
+    let may_go = (0..queue.len()).filter(|&position| goes(&queue[position]));
+    let chosen: Vec<usize> = may_go
+        .enumerate()
+        .take_while(|&(count, position)| {
+            tokens += queue[position].tokens();
+            count == 0 || tokens <= max_tokens
+        })
+        .map(|(_, position)| position)
+        .collect();
+    take(queue, &chosen)
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ impl<E: Embedder> Thoughts<E> {
         self.waiting.is_empty() && self.live.is_empty()
     }
 
+    /// Documents that wait for a place.
+    pub(super) fn waiting_documents(&self) -> usize {
+        self.waiting.iter().filter(|pending| !pending.task.job.is_search()).count()
+    }
+
     /// Tells whether there is a thought to decode.
     pub(super) fn is_decoding(&self) -> bool {
         self.live.iter().any(|thinking| !thinking.has_ended())

@@ -68,7 +68,8 @@ impl<E: Embedder> ModelThread<E> {
     }
 
     fn embed_one_batch(&mut self) {
-        let jobs = self.queue.next_batch(&self.shares);
+        let may_think = self.thoughts.waiting_documents() < self.shares.thoughts;
+        let jobs = self.queue.next_batch(&self.shares, may_think);
         if jobs.is_empty() {
             return;
         }

@@ -33,11 +33,20 @@ fn run(leave: &[usize], after: usize) -> Vec<Result<Encoded, ServiceError>> {
     let mut bench = Bench::new(Shares { thoughts: 2, ..SHARES });
     let mut asked: Vec<Asked> = asks().into_iter().map(|ask| bench.ask(ask)).collect();
     bench.rounds(after);
+    let mut answers: Vec<_> = asked.iter_mut().map(Asked::poll).collect();
     for &index in leave {
         asked[index].cancel();
     }
+    bench.rounds(1);
+    for (answer, asked) in answers.iter_mut().zip(&mut asked).filter(|(answer, _)| answer.is_none())
+    {
+        *answer = asked.poll();
+    }
+    assert!(leave.iter().all(|&index| answers[index].is_some()), "leaving takes a round at most");
     bench.finish();
-    asked.iter_mut().map(|asked| asked.poll().expect("is answered").map(timeless)).collect()
+    let late = |(answer, asked): (Option<_>, &mut Asked)| answer.or_else(|| asked.poll());
+    let answers = answers.into_iter().zip(&mut asked).map(late);
+    answers.map(|answer| answer.expect("is answered").map(timeless)).collect()
 }
 
 #[test]

@@ -99,6 +99,32 @@ fn documents_wait_for_searches_but_not_for_ever() {
 }
 
 #[test]
+fn documents_that_think_do_not_run_far_ahead_nor_hold_up_others() {
+    let mut bench = Bench::new(SHARES);
+    let mut thinking: Vec<Asked> = (0..200)
+        .map(|i| bench.ask(Ask::always(format!("{QUESTION} {i} {}", words(50)), 5).document()))
+        .collect();
+    let mut direct = bench.ask(Ask::direct(STATEMENT).document());
+    // A batch of 256 tokens has four of these.
+    let most = PLACES + 4;
+    let mut direct_in = None;
+    for round in 1.. {
+        bench.rounds(1);
+        let (waiting, live) = bench.thread.thoughts.counts();
+        assert!(waiting <= most && live <= PLACES, "{waiting} wait, {live} live");
+        if direct_in.is_none() && direct.answer.try_recv().is_ok() {
+            direct_in = Some(round);
+        }
+        if !bench.thread.has_work() {
+            break;
+        }
+    }
+    assert!(direct_in.is_some_and(|round| round <= 4), "{direct_in:?}");
+    bench.finish();
+    assert!(thinking.iter_mut().all(|asked| asked.encoded().usage.reasoning_tokens == 5));
+}
+
+#[test]
 fn searches_take_places_from_documents_and_give_them_back() {
     let mut bench = Bench::new(SHARES);
     let mut documents: Vec<Asked> = (0..PLACES)
