@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{content::EncodeInput, error::EncoderError, policy::StopReason};
+use crate::{
+    content::EncodeInput,
+    error::EncoderError,
+    policy::{Convergence, StopReason},
+};
 
 /// Describes a loaded encoder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -89,6 +93,9 @@ pub struct ThoughtOptions {
     pub temperature: f32,
     /// Seed of the sampling.
     pub seed: u64,
+    /// Ends the thought when the embedding after it has settled, by the rule of
+    /// [`ConvergenceWatch`](crate::ConvergenceWatch).
+    pub convergence: Option<Convergence>,
 }
 
 /// A thought under way.
@@ -110,7 +117,7 @@ pub struct Reasoned {
     pub thought: String,
     /// Thought tokens decoded, markers included.
     pub reasoning_tokens: u32,
-    /// Embedding-query tokens run for this embedding.
+    /// Embedding-query tokens run for this embedding, and for the probes of its thought.
     pub query_tokens: u32,
     /// Why the thought ended.
     pub stop_reason: StopReason,

@@ -4,7 +4,8 @@
 //! a bit that tells whether the word has a question mark. An embedding sums one pseudo-random
 //! vector a word, so texts that share words are near. The gate wants to think about
 //! questions and about long texts. Thoughts are a fixed number of made-up words, and a
-//! thought moves the embedding a little, so that both routes can be told apart.
+//! thought moves the embedding a little, so that both routes can be told apart; the more
+//! words a text has, the less. So the similarity asked for decides about convergence.
 
 use std::{sync::Arc, thread::sleep, time::Duration};
 
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     content::{EncodeInput, Part},
+    convergence::ConvergenceWatch,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     policy::StopReason,
@@ -90,6 +92,8 @@ pub struct FakeThought {
     decoded: u32,
     budget: u32,
     room: u32,
+    watch: Option<ConvergenceWatch>,
+    probes: u32,
     stop_reason: Option<StopReason>,
 }
 
@@ -161,6 +165,26 @@ impl FakeEmbedder {
             add(thought, 0.1);
         }
         unit(sum)
+    }
+
+    /// Embeds a thought's prompt and what has been thought so far.
+    fn embed_after(&self, thought: &FakeThought) -> Result<Vec<f32>, EncoderError> {
+        let content = &thought.prompt.tokens[thought.prompt.content.clone()];
+        self.embed(content, token(&thought.words.join(" ")))
+    }
+
+    /// Ends a thought that goes on if its embedding has settled.
+    fn probe(&self, thought: &mut FakeThought) -> Result<(), EncoderError> {
+        let is_due = thought.watch.as_ref().is_some_and(|watch| watch.is_due(thought.decoded));
+        if thought.stop_reason.is_some() || !is_due {
+            return Ok(());
+        }
+        let embedding = self.embed_after(thought)?;
+        thought.probes += 1;
+        if thought.watch.as_mut().is_some_and(|watch| watch.observe(embedding)) {
+            thought.stop(StopReason::Converged);
+        }
+        Ok(())
     }
 }
 
@@ -245,6 +269,8 @@ impl Embedder for FakeEmbedder {
             decoded: 0,
             budget: options.token_budget,
             room: context.room,
+            watch: options.convergence.map(ConvergenceWatch::new),
+            probes: 0,
             stop_reason: None,
         };
         thought.stop_at_limits();
@@ -268,6 +294,7 @@ impl Embedder for FakeEmbedder {
                 thought.words.push(format!("word{word}"));
             }
             thought.stop_at_limits();
+            self.probe(thought)?;
         }
         Ok(())
     }
@@ -278,11 +305,10 @@ impl Embedder for FakeEmbedder {
         }
         thought.stop(StopReason::Budget);
         let text = thought.words.join(" ");
-        let content = &thought.prompt.tokens[thought.prompt.content.clone()];
         Ok(Reasoned {
-            embedding: self.embed(content, token(&text))?,
+            embedding: self.embed_after(&thought)?,
             reasoning_tokens: thought.decoded,
-            query_tokens: QUERY_TOKENS,
+            query_tokens: QUERY_TOKENS * (1 + thought.probes),
             stop_reason: thought.stop_reason.unwrap_or(StopReason::Budget),
             thought: text,
         })
@@ -336,7 +362,10 @@ fn failed(call: &str) -> EncoderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::{Content, EmbedKind};
+    use crate::{
+        content::{Content, EmbedKind},
+        policy::Convergence,
+    };
 
     fn prompt(fake: &FakeEmbedder, text: &str) -> Prompt {
         let content = Content::text(text);
@@ -379,7 +408,8 @@ mod tests {
         let mut fake = FakeEmbedder::new(options);
         let mut end = |text: &str, token_budget: u32| {
             let context = direct(&mut fake, text).context;
-            let options = ThoughtOptions { token_budget, temperature: 0.0, seed: 0 };
+            let options =
+                ThoughtOptions { token_budget, temperature: 0.0, seed: 0, convergence: None };
             let mut thought = fake.think(context, &options).expect("does not fail");
             while thought.stop_reason().is_none() {
                 fake.step(&mut [&mut thought]).expect("does not fail");
@@ -390,6 +420,30 @@ mod tests {
         assert_eq!(end("one two", 64), (StopReason::Closed, 6));
         assert_eq!(end("one two", 3), (StopReason::Budget, 3));
         assert_eq!(end("one two three four five six seven", 64), (StopReason::ContextFull, 4));
+    }
+
+    #[test]
+    fn settled_thoughts_end_early_and_count_their_probes() {
+        let options = FakeOptions { thought_tokens: 40, ..FakeOptions::default() };
+        let mut fake = FakeEmbedder::new(options);
+        let mut end = |similarity: f32| {
+            let context = direct(&mut fake, "one two three four").context;
+            let options = ThoughtOptions {
+                token_budget: 20,
+                temperature: 0.0,
+                seed: 0,
+                convergence: Some(Convergence { every: 3, similarity }),
+            };
+            let mut thought = fake.think(context, &options).expect("does not fail");
+            while thought.stop_reason().is_none() {
+                fake.step(&mut [&mut thought]).expect("does not fail");
+            }
+            let reasoned = fake.reasoned(thought).expect("does not fail");
+            (reasoned.stop_reason, reasoned.reasoning_tokens, reasoned.query_tokens)
+        };
+        assert_eq!(end(0.9), (StopReason::Converged, 9, QUERY_TOKENS * 4));
+        // Different words never give the very same embedding: six probes, all in vain.
+        assert_eq!(end(1.0), (StopReason::Budget, 20, QUERY_TOKENS * 7));
     }
 
     #[test]

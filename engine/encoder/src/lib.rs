@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod content;
+mod convergence;
 mod device;
 mod embedder;
 mod encoder;
@@ -28,6 +29,7 @@ pub mod model;
 pub use backbone::Precision;
 pub use checkpoint::{Checkpoint, HostTensor, TensorSource};
 pub use content::{Content, EmbedKind, EncodeInput, Part};
+pub use convergence::ConvergenceWatch;
 pub use device::{describe_device, open_device};
 pub use embedder::{
     Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
@@ -36,11 +38,11 @@ pub use encoder::{Context, Encoder, LoadOptions};
 pub use error::EncoderError;
 pub use fake::{FakeContext, FakeEmbedder, FakeFailure, FakeOptions, FakeThought};
 pub use gate::Gate;
-pub use policy::{ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
+pub use policy::{Convergence, ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
 pub use pooling::{Pooler, Pooling, Projection};
 pub use prompter::{Prompter, PrompterOptions};
 pub use queries::Queries;
 pub use template::{ChatTemplate, Message};
 pub use thought::ModelThought;
 pub use twn_media::{Format, Media, MediaKind};
-pub use usage::{EncodeTimings, Usage};
+pub use usage::{EncodeTimings, Pressure, TokenCost, Usage};

@@ -80,7 +80,8 @@ fn batches_equal_singles() {
             assert_eq!(alone.room, together.room);
         }
 
-        let options = ThoughtOptions { token_budget: 12, temperature: 0.8, seed: 3 };
+        let options =
+            ThoughtOptions { token_budget: 12, temperature: 0.8, seed: 3, convergence: None };
         let mut thoughts: Vec<_> = batch
             .into_iter()
             .map(|direct| encoder.think(direct.context, &options).expect("opens"))
@@ -140,7 +141,7 @@ fn sampling_follows_the_seed() {
     let mut encoder = Setup::with_adapters().load();
     let prompt = prepare(&encoder, TEXTS[0]);
     let mut sample = |temperature, seed| {
-        let options = ThoughtOptions { token_budget: 16, temperature, seed };
+        let options = ThoughtOptions { token_budget: 16, temperature, seed, convergence: None };
         think(&mut encoder, &prompt, &options).thought
     };
     assert_eq!(sample(1.0, 1), sample(1.0, 1));
@@ -169,7 +170,8 @@ fn the_end_of_turn_ends_a_thought() {
     let mut encoder = Setup::with_adapters().load();
     let prompt = prepare(&encoder, TEXTS[1]);
     let ended = (0..60).find_map(|seed| {
-        let options = ThoughtOptions { token_budget: 200, temperature: 3.0, seed };
+        let options =
+            ThoughtOptions { token_budget: 200, temperature: 3.0, seed, convergence: None };
         let reasoned = think(&mut encoder, &prompt, &options);
         (reasoned.stop_reason == StopReason::EndOfTurn).then_some(reasoned)
     });

@@ -206,6 +206,7 @@ async fn warm_up(engine: &Engine) -> anyhow::Result<()> {
             token_budget: Some(1),
             ..PolicyRequest::default()
         },
+        explain: false,
         field: "warm-up".to_owned(),
     };
     let (encoded, timings) = engine.embed(request, &call).await?;

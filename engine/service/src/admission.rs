@@ -4,13 +4,11 @@
 //! stream is bounded by credits. The lanes do not share: bulk work can't crowd out
 //! searches.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{error::ServiceError, limits::Limits};
-
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+use crate::{drain::Drain, error::ServiceError, limits::Limits};
 
 /// Places in the two lanes' queues.
 #[derive(Debug)]
@@ -24,6 +22,7 @@ struct Quota {
     items: Arc<Semaphore>,
     tokens: Arc<Semaphore>,
     max_tokens: usize,
+    drain: Arc<Drain>,
 }
 
 /// A place in a queue, given back on drop.
@@ -31,6 +30,14 @@ struct Quota {
 pub(crate) struct Ticket {
     _item: OwnedSemaphorePermit,
     _tokens: OwnedSemaphorePermit,
+    tokens: usize,
+    drain: Arc<Drain>,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.drain.left(self.tokens, Instant::now());
+    }
 }
 
 impl Admission {
@@ -38,17 +45,21 @@ impl Admission {
         Self { search: Quota::new(limits), ingest: Quota::new(limits) }
     }
 
-    /// Takes a place in the search lane, or fails with `Overloaded`.
+    /// Takes a place in the search lane, or fails with `Overloaded`, and with the time in
+    /// which half of what is there will have left.
     pub(crate) fn try_admit_search(&self, tokens: usize) -> Result<Ticket, ServiceError> {
         let quota = &self.search;
-        let full = |what| ServiceError::Overloaded { what, retry_after: RETRY_AFTER };
+        let full = |what| {
+            let retry_after = quota.drain.half_life(Instant::now());
+            ServiceError::Overloaded { what, retry_after }
+        };
         let item = Arc::clone(&quota.items)
             .try_acquire_owned()
             .map_err(|_| full("the encoder's queue"))?;
-        let tokens = Arc::clone(&quota.tokens)
+        let permits = Arc::clone(&quota.tokens)
             .try_acquire_many_owned(quota.clamp(tokens))
             .map_err(|_| full("the encoder's token queue"))?;
-        Ok(Ticket { _item: item, _tokens: tokens })
+        Ok(quota.ticket(item, permits, tokens))
     }
 
     /// Waits for a place in the ingest lane.
@@ -56,11 +67,11 @@ impl Admission {
         let quota = &self.ingest;
         let closed = |_| ServiceError::Unavailable { state: "shutting down" };
         let item = Arc::clone(&quota.items).acquire_owned().await.map_err(closed)?;
-        let tokens = Arc::clone(&quota.tokens)
+        let permits = Arc::clone(&quota.tokens)
             .acquire_many_owned(quota.clamp(tokens))
             .await
             .map_err(closed)?;
-        Ok(Ticket { _item: item, _tokens: tokens })
+        Ok(quota.ticket(item, permits, tokens))
     }
 }
 
@@ -71,12 +82,33 @@ impl Quota {
             items: Arc::new(Semaphore::new(limits.max_queue_items.min(Semaphore::MAX_PERMITS))),
             tokens: Arc::new(Semaphore::new(max_tokens)),
             max_tokens,
+            drain: Arc::default(),
         }
+    }
+
+    fn ticket(
+        &self,
+        item: OwnedSemaphorePermit,
+        permits: OwnedSemaphorePermit,
+        tokens: usize,
+    ) -> Ticket {
+        self.drain.entered(tokens, Instant::now());
+        Ticket { _item: item, _tokens: permits, tokens, drain: Arc::clone(&self.drain) }
     }
 
     /// A prompt larger than the whole quota takes all of it, so that it can pass at all.
     fn clamp(&self, tokens: usize) -> u32 {
         u32::try_from(tokens.min(self.max_tokens)).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+impl Admission {
+    /// Free places and tokens of the search lane, then of the ingest lane.
+    pub(crate) fn free(&self) -> [usize; 4] {
+        let [search, ingest] = [&self.search, &self.ingest];
+        let free = |semaphore: &Semaphore| semaphore.available_permits();
+        [free(&search.items), free(&search.tokens), free(&ingest.items), free(&ingest.tokens)]
     }
 }
 

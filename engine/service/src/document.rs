@@ -86,7 +86,7 @@ impl DocumentInput {
         for value in self.vector.iter().flatten() {
             field(&value.to_le_bytes());
         }
-        let policy = context.policy;
+        let policy = context.policy.effective();
         field(format!("{policy:?}").as_bytes());
         field(context.instruction.as_deref().unwrap_or_default().as_bytes());
         field(context.encoder_fingerprint.as_bytes());

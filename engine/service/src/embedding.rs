@@ -5,9 +5,10 @@ use std::time::Instant;
 use twn_encoder::{Content, EmbedKind, EncodeInput};
 
 use crate::{
+    batcher::Lane,
     call::Call,
     document::check_content,
-    encoding::{Encoded, Lane},
+    encoding::{EncodeRequest, Encoded},
     engine::Engine,
     error::ServiceError,
     policy::PolicyRequest,
@@ -25,6 +26,8 @@ pub struct EmbedRequest {
     pub kind: EmbedKind,
     /// When to think.
     pub policy: PolicyRequest,
+    /// Make both embeddings, whatever the route.
+    pub explain: bool,
     /// The input's path in the request, for errors.
     pub field: String,
 }
@@ -40,14 +43,20 @@ impl Engine {
         call: &Call,
     ) -> Result<(Encoded, Timings), ServiceError> {
         let arrived = Instant::now();
-        let EmbedRequest { content, instruction, kind, policy, field } = request;
+        let EmbedRequest { content, instruction, kind, policy: wish, explain, field } = request;
         check_content(&content, &field, &self.limits)?;
-        let include_thought = policy.include_thought;
-        let policy = self.resolve_policy(&policy)?;
-        let input = EncodeInput { content, instruction, kind };
-        let prompt = self.encoder.prepare(input, &field).await?;
-        let mut encoded = self.encoder.encode(prompt, policy, Lane::Search, call).await?;
-        encoded.thought = encoded.thought.filter(|_| include_thought);
+        let request = EncodeRequest {
+            input: EncodeInput { content, instruction, kind },
+            field: &field,
+            policy: self.resolve_policy(&wish)?,
+            fixed: wish.fixed,
+            explain,
+            lane: Lane::Search,
+        };
+        let mut encoded = self.encoder.encode(request, call).await?;
+        if !wish.include_thought {
+            encoded.forget_thought();
+        }
         let timings =
             Timings { total: arrived.elapsed(), encode: encoded.timings, ..Timings::default() };
         Ok((encoded, timings))

@@ -1,5 +1,5 @@
-//! One input's way through the encoder: prepared here, queued, embedded on the model
-//! thread, answered with its provenance.
+//! One input's way through the encoder: recalled if it was made lately; otherwise prepared
+//! here, queued, embedded on the model thread, and answered with its provenance.
 
 use std::{
     sync::Arc,
@@ -12,20 +12,13 @@ use twn_encoder::{
 };
 
 use crate::{
-    admission::{Admission, Ticket},
-    batcher::Batcher,
+    admission::Admission,
+    batcher::{Batcher, Job, Lane, is_unpressed},
+    cache::{self, EmbeddingCache},
     call::Call,
     error::ServiceError,
+    explanation::Explanation,
 };
-
-/// Which queue an input waits in. Searches go first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
-    /// Someone waits for the answer: refused when the queue is full.
-    Search,
-    /// Bulk work: waits for room.
-    Ingest,
-}
 
 /// An embedding and how it came about.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,27 +31,40 @@ pub struct Encoded {
     pub usage: Usage,
     /// Where the time went.
     pub timings: EncodeTimings,
+    /// Both embeddings, if they were asked for.
+    pub explanation: Option<Box<Explanation>>,
 }
 
-/// An input on its way to the model thread.
-pub(crate) struct Job {
-    pub(crate) prompt: Prompt,
+impl Encoded {
+    /// Leaves out the thought's text where it was not asked for.
+    pub(crate) fn forget_thought(&mut self) {
+        self.thought = None;
+        if let Some(explanation) = &mut self.explanation {
+            explanation.thought = None;
+        }
+    }
+}
+
+/// One input to encode.
+#[derive(Debug)]
+pub(crate) struct EncodeRequest<'a> {
+    pub(crate) input: EncodeInput,
+    /// The input's path in the request, which is blamed for the caller's faults.
+    pub(crate) field: &'a str,
     pub(crate) policy: ReasoningPolicy,
+    /// Keep to the policy whatever the load and the deadline.
+    pub(crate) fixed: bool,
+    pub(crate) explain: bool,
     pub(crate) lane: Lane,
-    pub(crate) call: Call,
-    pub(crate) prepare: Duration,
-    pub(crate) queued_at: Instant,
-    /// Held until the answer is sent: it is the input's place in the queue.
-    pub(crate) ticket: Ticket,
-    pub(crate) answer: oneshot::Sender<Result<Encoded, ServiceError>>,
 }
 
-/// The encoder as the pipelines see it: prompts in, embeddings out.
+/// The encoder as the pipelines see it: inputs in, embeddings out.
 pub(crate) struct EncoderHandle {
     info: EncoderInfo,
     prompter: Arc<dyn Prepare>,
     admission: Admission,
     batcher: Batcher,
+    cache: Option<EmbeddingCache>,
 }
 
 impl EncoderHandle {
@@ -67,37 +73,41 @@ impl EncoderHandle {
         prompter: Arc<dyn Prepare>,
         admission: Admission,
         batcher: Batcher,
+        cache: Option<EmbeddingCache>,
     ) -> Self {
-        Self { info, prompter, admission, batcher }
+        Self { info, prompter, admission, batcher, cache }
     }
 
     pub(crate) fn info(&self) -> &EncoderInfo {
         &self.info
     }
 
-    /// Tokenises an input on a blocking thread. `field` is blamed for the caller's faults.
-    pub(crate) async fn prepare(
-        &self,
-        input: EncodeInput,
-        field: &str,
-    ) -> Result<(Prompt, Duration), ServiceError> {
-        let prompter = Arc::clone(&self.prompter);
-        let started = Instant::now();
-        let prompt = tokio::task::spawn_blocking(move || prompter.prepare(&input))
-            .await
-            .map_err(|error| ServiceError::Internal { problem: error.to_string() })?
-            .map_err(|error| ServiceError::from_encoder(error, field))?;
-        Ok((prompt, started.elapsed()))
-    }
-
-    /// Queues a prompt and waits for its embedding.
+    /// Embeds an input, or recalls its embedding. Documents are not recalled: the index
+    /// knows which of them are unchanged. Explanations show what happens now.
     pub(crate) async fn encode(
         &self,
-        (prompt, prepare): (Prompt, Duration),
-        policy: ReasoningPolicy,
-        lane: Lane,
+        request: EncodeRequest<'_>,
         call: &Call,
     ) -> Result<Encoded, ServiceError> {
+        let usable = request.lane == Lane::Search && !request.explain;
+        let Some(cache) = self.cache.as_ref().filter(|_| usable) else {
+            return self.run(request, call).await;
+        };
+        let key = cache::key(&request.input, &request.policy, &self.info.fingerprint);
+        if let Some(recalled) = cache.get(&key) {
+            return Ok(recalled);
+        }
+        let encoded = self.run(request, call).await?;
+        if is_unpressed(&encoded.usage) {
+            cache.insert(key, &encoded);
+        }
+        Ok(encoded)
+    }
+
+    /// Queues an input and waits for its embedding.
+    async fn run(&self, request: EncodeRequest<'_>, call: &Call) -> Result<Encoded, ServiceError> {
+        let EncodeRequest { input, field, policy, fixed, explain, lane } = request;
+        let (prompt, prepare) = self.prepare(input, field).await?;
         let tokens = prompt.tokens.len();
         let admitted = async {
             match lane {
@@ -112,6 +122,8 @@ impl EncoderHandle {
             prompt,
             policy,
             lane,
+            adapts: lane == Lane::Search && !fixed,
+            explain,
             call: call.clone(),
             prepare,
             queued_at: Instant::now(),
@@ -122,6 +134,21 @@ impl EncoderHandle {
             answered.await.unwrap_or(Err(ServiceError::Unavailable { state: "shutting down" }))
         };
         call.bound("encoding", answered).await
+    }
+
+    /// Tokenises an input on a blocking thread.
+    async fn prepare(
+        &self,
+        input: EncodeInput,
+        field: &str,
+    ) -> Result<(Prompt, Duration), ServiceError> {
+        let prompter = Arc::clone(&self.prompter);
+        let started = Instant::now();
+        let prompt = tokio::task::spawn_blocking(move || prompter.prepare(&input))
+            .await
+            .map_err(|error| ServiceError::Internal { problem: error.to_string() })?
+            .map_err(|error| ServiceError::from_encoder(error, field))?;
+        Ok((prompt, started.elapsed()))
     }
 
     /// Lets queued work finish, then stops the model thread.

@@ -7,12 +7,14 @@ use twn_encoder::{Embedder, EncoderInfo, ReasoningPolicy};
 
 use crate::{
     admission::Admission,
-    batcher::{BatchLimits, Batcher},
+    batcher::{Batcher, Shares},
+    cache::{CacheOptions, EmbeddingCache},
     collections::{CollectionView, Collections, CreateCollection, Hosted},
     encoding::EncoderHandle,
     error::ServiceError,
     limits::Limits,
     policy::{PolicyDefaults, PolicyRequest},
+    pressure::PressureOptions,
 };
 
 /// How an engine is set up.
@@ -26,6 +28,10 @@ pub struct EngineOptions {
     pub policy: PolicyDefaults,
     /// What one batch of the encoder may hold.
     pub batch: BatchOptions,
+    /// What load and deadlines do to thinking.
+    pub pressure: PressureOptions,
+    /// How many recent embeddings are remembered.
+    pub cache: CacheOptions,
     /// Every limit a client can meet.
     pub limits: Limits,
 }
@@ -60,7 +66,7 @@ impl Engine {
     /// Opens the collections and starts the model thread. Call within a tokio runtime.
     ///
     /// # Errors
-    /// Refuses limits of zero; fails when the data folder can't be used or a thread
+    /// Refuses limits of zero and shares outside 0 to 1; fails when the data folder can't be used or a thread
     /// can't be started.
     pub fn start<E: Embedder>(
         embedder: E,
@@ -69,6 +75,8 @@ impl Engine {
         let internal = |problem: String| ServiceError::Internal { problem };
         let limits = options.limits;
         limits.validate().map_err(|problem| ServiceError::invalid("limits", problem))?;
+        let pressure = options.pressure;
+        pressure.validate().map_err(|problem| ServiceError::invalid("pressure", problem))?;
 
         let collections =
             Collections::open(&options.data, &limits).map_err(|e| internal(e.to_string()))?;
@@ -79,14 +87,17 @@ impl Engine {
             .map_err(|e| internal(e.to_string()))?;
 
         let (info, prompter) = (embedder.info().clone(), embedder.prompter());
-        let batch = BatchLimits {
+        let shares = Shares {
             search_tokens: options.batch.search_tokens,
             ingest_tokens: options.batch.ingest_tokens,
             thoughts: limits.max_thoughts,
+            max_queue_tokens: limits.max_queue_tokens,
+            pressure,
         };
-        let batcher = Batcher::start(embedder, batch, limits.max_queue_items.saturating_mul(2))
+        let batcher = Batcher::start(embedder, shares, limits.max_queue_items.saturating_mul(2))
             .map_err(|e| internal(e.to_string()))?;
-        let encoder = EncoderHandle::new(info, prompter, Admission::new(&limits), batcher);
+        let cache = EmbeddingCache::new(options.cache);
+        let encoder = EncoderHandle::new(info, prompter, Admission::new(&limits), batcher, cache);
         let collections = Arc::new(collections);
         Ok(Arc::new(Self { encoder, collections, search_pool, limits, policy: options.policy }))
     }

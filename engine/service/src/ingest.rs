@@ -12,10 +12,11 @@ use twn_encoder::{EmbedKind, EncodeInput, RouteReason, Usage};
 use twn_index::{Document, Durability, Operation, Outcome, UnitVector};
 
 use crate::{
+    batcher::Lane,
     call::Call,
     collections::Hosted,
     document::{DocumentInput, ValidDocument, WriteContext},
-    encoding::{Encoded, Lane},
+    encoding::{EncodeRequest, Encoded},
     engine::Engine,
     error::ServiceError,
     policy::PolicyRequest,
@@ -217,10 +218,17 @@ impl Engine {
                     instruction: target.context.instruction.clone(),
                     kind: EmbedKind::Document,
                 };
-                let prompt = self.encoder.prepare(input, &format!("{field}.content")).await?;
-                let policy = target.context.policy;
-                let Encoded { embedding, thought, usage, timings } =
-                    self.encoder.encode(prompt, policy, Lane::Ingest, call).await?;
+                let request = EncodeRequest {
+                    input,
+                    field: &format!("{field}.content"),
+                    policy: target.context.policy,
+                    // What is stored must not depend on the load of the moment.
+                    fixed: true,
+                    explain: false,
+                    lane: Lane::Ingest,
+                };
+                let Encoded { embedding, thought, usage, timings, .. } =
+                    self.encoder.encode(request, call).await?;
                 let vector = UnitVector::new(embedding)
                     .map_err(|error| ServiceError::Internal { problem: error.to_string() })?;
                 (vector, usage, thought, timings)

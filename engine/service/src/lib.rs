@@ -12,20 +12,25 @@
 
 mod admission;
 mod batcher;
+mod cache;
 mod call;
 mod collections;
 mod document;
+mod drain;
 mod embedding;
 mod encoding;
 mod engine;
 mod error;
+mod explanation;
 mod ingest;
 mod limits;
 mod policy;
+mod pressure;
 mod search;
 mod timings;
 mod writer;
 
+pub use cache::CacheOptions;
 pub use call::{Call, CallGuard};
 pub use collections::{CollectionView, CreateCollection};
 pub use document::DocumentInput;
@@ -33,14 +38,16 @@ pub use embedding::EmbedRequest;
 pub use encoding::Encoded;
 pub use engine::{BatchOptions, Engine, EngineOptions};
 pub use error::ServiceError;
+pub use explanation::{Explanation, ExplanationCost};
 pub use ingest::{IngestSession, WriteOptions, WriteStatus, Written};
 pub use limits::Limits;
-pub use policy::{PolicyDefaults, PolicyRequest};
-pub use search::{Found, Query, SearchAnswer, SearchRequest};
+pub use policy::{ConvergenceRequest, PolicyDefaults, PolicyRequest};
+pub use pressure::PressureOptions;
+pub use search::{Found, Query, Ranking, SearchAnswer, SearchExplanation, SearchRequest};
 pub use timings::Timings;
 pub use twn_encoder::{
-    Content, EmbedKind, EncoderInfo, Media, MediaKind, Part, ReasoningMode, Route, RouteReason,
-    StopReason, Usage,
+    Content, Convergence, EmbedKind, EncoderInfo, Media, MediaKind, Part, Pressure, ReasoningMode,
+    Route, RouteReason, StopReason, TokenCost, Usage,
 };
 pub use twn_index::{
     CollectionConfig, Durability, FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES,

@@ -1,18 +1,23 @@
 //! One search through the house: encode the query, walk the index, report how.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
-use twn_encoder::{Content, EmbedKind, EncodeInput, RouteReason, Usage};
+use twn_encoder::{Content, EmbedKind, EncodeInput, Route, RouteReason, Usage};
 use twn_index::{Filter, Hit, Plan, SearchOptions, StoredDocument, UnitVector};
 
 use crate::{
+    batcher::Lane,
     call::Call,
     collections::Hosted,
     document::{check_content, check_id, unit_vector},
-    encoding::{Encoded, Lane},
+    encoding::{EncodeRequest, Encoded},
     engine::Engine,
     error::ServiceError,
+    explanation::{Explanation, ExplanationCost},
     policy::PolicyRequest,
     timings::Timings,
 };
@@ -45,6 +50,8 @@ pub struct SearchRequest {
     pub ef_search: Option<usize>,
     /// Compare with every document instead of walking the graph.
     pub exact: bool,
+    /// Rank by both embeddings of the query, whatever its route.
+    pub explain: bool,
 }
 
 /// The hits of one search and how they came about.
@@ -60,6 +67,40 @@ pub struct SearchAnswer {
     pub timings: Timings,
     /// How the index answered.
     pub plan: Plan,
+    /// Both rankings, if they were asked for.
+    pub explanation: Option<SearchExplanation>,
+}
+
+/// What each of a query's two embeddings finds in one and the same snapshot. The answer's
+/// hits are those of its route's ranking.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchExplanation {
+    /// By the embedding of the prompt alone.
+    pub direct: Ranking,
+    /// By the embedding after a thought; `None` when the context had no room for one.
+    pub reasoned: Option<Ranking>,
+    /// The thought, if there was one and it was asked for.
+    pub thought: Option<String>,
+    /// What was run for the explanation alone.
+    pub cost: ExplanationCost,
+    /// Searching the index with the embedding that is not the answer's.
+    pub search: Duration,
+}
+
+/// What one embedding finds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    /// Ids and cosine similarities, highest first.
+    pub documents: Vec<(String, f32)>,
+    /// How the index answered.
+    pub plan: Plan,
+}
+
+impl Ranking {
+    fn of(hits: &[Hit], plan: &Plan) -> Self {
+        let documents = hits.iter().map(|hit| (hit.document.id.clone(), hit.score)).collect();
+        Self { documents, plan: *plan }
+    }
 }
 
 /// Documents read by id.
@@ -86,8 +127,11 @@ impl Engine {
         let hosted = self.collections.get(&request.collection)?;
         self.check_search(&request)?;
 
-        let include_thought = request.policy.include_thought;
         let (vector, encoded) = self.query_vector(&hosted, &request, call).await?;
+        let explanation = encoded.as_ref().and_then(|encoded| encoded.explanation.as_deref());
+        let route = encoded.as_ref().map_or(Route::None, |encoded| encoded.usage.route);
+        let other = explanation.and_then(|explanation| explanation.other(route)).map(unit);
+        let other = other.transpose()?;
         let options = SearchOptions {
             limit: request.limit,
             ef: request.ef_search,
@@ -96,19 +140,30 @@ impl Engine {
         };
 
         let searching = Instant::now();
-        let outcome =
-            self.read(&hosted, call, move |snapshot| snapshot.search(&vector, &options)).await?;
+        let searched = self.read(&hosted, call, move |snapshot| {
+            let own = snapshot.search(&vector, &options)?;
+            let (search, started) = (searching.elapsed(), Instant::now());
+            let other = other.map(|other| snapshot.search(&other, &options)).transpose()?;
+            let other = other.map(|other| Ranking::of(&other.hits, &other.plan));
+            Ok((own, search, other, started.elapsed()))
+        });
+        let (outcome, search, other, search_other) = searched.await?;
 
-        let mut timings = Timings { search: searching.elapsed(), ..Timings::default() };
-        let (usage, thought) = match encoded {
-            Some(Encoded { usage, thought, timings: encode, .. }) => {
+        let mut timings = Timings { search, ..Timings::default() };
+        let (usage, thought, explanation) = match encoded {
+            Some(Encoded { usage, thought, timings: encode, explanation, .. }) => {
                 timings.encode = encode;
-                (usage, thought.filter(|_| include_thought))
+                let explanation = explanation.map(|explanation| {
+                    let own = Ranking::of(&outcome.hits, &outcome.plan);
+                    explained(*explanation, usage.route, own, other, search_other)
+                });
+                (usage, thought, explanation)
             }
-            None => (Usage::not_encoded(RouteReason::VectorSupplied, ""), None),
+            None => (Usage::not_encoded(RouteReason::VectorSupplied, ""), None, None),
         };
         timings.total = arrived.elapsed();
-        Ok(SearchAnswer { hits: outcome.hits, usage, thought, timings, plan: outcome.plan })
+        let (hits, plan) = (outcome.hits, outcome.plan);
+        Ok(SearchAnswer { hits, usage, thought, timings, plan, explanation })
     }
 
     /// Reads documents by id.
@@ -195,6 +250,10 @@ impl Engine {
         call: &Call,
     ) -> Result<(UnitVector, Option<Encoded>), ServiceError> {
         let content = match &request.query {
+            Query::Vector(_) if request.explain => {
+                let problem = "a supplied vector has no other embedding to compare with";
+                return Err(ServiceError::invalid("explain", problem));
+            }
             Query::Vector(values) => {
                 let dimension = hosted.collection.config().dimension;
                 let vector = unit_vector(values, dimension, &hosted.name, "vector")?;
@@ -204,16 +263,25 @@ impl Engine {
         };
         hosted.check_encoder(self.encoder.info())?;
         check_content(content, "content", &self.limits)?;
+        let wish = request.policy;
         let input = EncodeInput {
             content: content.clone(),
             instruction: request.instruction.clone(),
             kind: EmbedKind::Query,
         };
-        let policy = self.resolve_policy(&request.policy)?;
-        let prompt = self.encoder.prepare(input, "content").await?;
-        let mut encoded = self.encoder.encode(prompt, policy, Lane::Search, call).await?;
-        let vector = UnitVector::new(std::mem::take(&mut encoded.embedding))
-            .map_err(|error| ServiceError::Internal { problem: error.to_string() })?;
+        let request = EncodeRequest {
+            input,
+            field: "content",
+            policy: self.resolve_policy(&wish)?,
+            fixed: wish.fixed,
+            explain: request.explain,
+            lane: Lane::Search,
+        };
+        let mut encoded = self.encoder.encode(request, call).await?;
+        if !wish.include_thought {
+            encoded.forget_thought();
+        }
+        let vector = unit(&encoded.embedding)?;
         Ok((vector, Some(encoded)))
     }
 
@@ -239,6 +307,28 @@ impl Engine {
         };
         call.bound("searching", answered).await
     }
+}
+
+/// Takes an embedding of the encoder to search with.
+fn unit(embedding: &Vec<f32>) -> Result<UnitVector, ServiceError> {
+    UnitVector::new(embedding.clone())
+        .map_err(|error| ServiceError::Internal { problem: error.to_string() })
+}
+
+/// Puts the answer's own ranking and the other one where they belong.
+fn explained(
+    explanation: Explanation,
+    route: Route,
+    own: Ranking,
+    other: Option<Ranking>,
+    search: Duration,
+) -> SearchExplanation {
+    let Explanation { thought, cost, .. } = explanation;
+    let (direct, reasoned) = match (route, other) {
+        (Route::Reasoned, Some(direct)) => (direct, Some(own)),
+        (_, other) => (own, other),
+    };
+    SearchExplanation { direct, reasoned, thought, cost, search }
 }
 
 /// Checks that a count is from 1 to `max`.

@@ -81,6 +81,7 @@ impl<E: Embedder> Run<'_, E> {
                 token_budget: self.policy.token_budget.min(direct.room),
                 temperature: self.policy.temperature,
                 seed: self.policy.seed,
+                convergence: self.policy.convergence,
             };
             let thought = self.encoder.think(direct.context, &options)?;
             self.thinking.push((position, thought));

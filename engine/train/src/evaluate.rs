@@ -366,6 +366,7 @@ fn policy<E: Embedder>(encoder: &E, mode: ReasoningMode, options: &EvalOptions) 
         token_budget: options.token_budget.unwrap_or(info.token_budget),
         temperature: 0.0,
         seed: 0,
+        convergence: None,
     }
 }
 

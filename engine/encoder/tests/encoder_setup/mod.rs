@@ -259,7 +259,7 @@ pub(crate) fn direct(encoder: &mut Encoder, prompt: &Prompt) -> Direct<Context> 
 }
 
 pub(crate) fn greedy_options(token_budget: u32) -> ThoughtOptions {
-    ThoughtOptions { token_budget, temperature: 0.0, seed: 0 }
+    ThoughtOptions { token_budget, temperature: 0.0, seed: 0, convergence: None }
 }
 
 /// Embeds a prompt, thinks about it to the end, and embeds again.

@@ -36,6 +36,9 @@ pub struct EmbedArgs {
     /// Return the thoughts, if there were any
     #[arg(long)]
     pub show_thought: bool,
+    /// Return the embeddings before and after a thought, whatever the route (with --json)
+    #[arg(long)]
+    pub explain: bool,
     /// When to think.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -116,6 +119,7 @@ async fn embed(
         instruction: args.instruction.clone(),
         reasoning: Some(args.policy.message(args.show_thought)),
         kind: kind.into(),
+        explain: args.explain,
     };
     let client = client.embed();
     let answer = patiently(async || client.clone().embed(request.clone()).await).await?;

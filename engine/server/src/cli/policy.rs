@@ -3,6 +3,8 @@
 use clap::{Args, ValueEnum};
 use twn_protos::v1 as pb;
 
+const DEFAULT_SIMILARITY: f32 = 0.99;
+
 /// When to think before embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
@@ -32,6 +34,13 @@ pub struct PolicyArgs {
     /// Seed of the sampling when the temperature is above 0
     #[arg(long)]
     pub seed: Option<u64>,
+    /// End a thought when its embedding has settled: look every so many tokens, and stop
+    /// when it has stayed as similar as this (default 0.99) twice in a row; or `off`
+    #[arg(long, value_name = "TOKENS[:SIMILARITY]", value_parser = convergence)]
+    pub converge: Option<pb::Convergence>,
+    /// Keep to threshold and budget whatever the server's load and the deadline
+    #[arg(long)]
+    pub fixed: bool,
 }
 
 impl PolicyArgs {
@@ -50,6 +59,8 @@ impl PolicyArgs {
             include_thought,
             temperature: self.temperature,
             seed: self.seed,
+            convergence: self.converge,
+            fixed: self.fixed,
         }
     }
 }
@@ -57,6 +68,22 @@ impl PolicyArgs {
 fn share(text: &str) -> Result<f32, String> {
     let share: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err(format!("{share} is outside 0 to 1")) }
+}
+
+/// Reads `off`, `8` or `8:0.99`.
+fn convergence(text: &str) -> Result<pb::Convergence, String> {
+    if text == "off" {
+        return Ok(pb::Convergence { every: 0, similarity: 0.0 });
+    }
+    let (every, similarity) = match text.split_once(':') {
+        Some((every, similarity)) => (every, share(similarity)?),
+        None => (text, DEFAULT_SIMILARITY),
+    };
+    match every.parse() {
+        Ok(0) => Err("0 tokens are no distance; `off` switches convergence off".to_owned()),
+        Ok(every) => Ok(pb::Convergence { every, similarity }),
+        Err(_) => Err(format!("`{every}` is no number of tokens")),
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +98,17 @@ mod tests {
         let message = args.message(true);
         assert_eq!(message.mode(), pb::ReasoningMode::Always);
         assert_eq!((message.token_budget, message.include_thought), (Some(9), true));
+    }
+
+    #[test]
+    fn convergence_is_a_distance_and_a_similarity() {
+        let rule = |every, similarity| Ok(pb::Convergence { every, similarity });
+        assert_eq!(convergence("8"), rule(8, DEFAULT_SIMILARITY));
+        assert_eq!(convergence("4:0.9"), rule(4, 0.9));
+        assert_eq!(convergence("off"), rule(0, 0.0));
+        for bad in ["", "0", "x", "-1", "8:", "8:1.5", "8:NaN", ":0.5", "8:0.9:1"] {
+            assert!(convergence(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

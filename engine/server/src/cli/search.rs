@@ -38,6 +38,9 @@ pub struct SearchArgs {
     /// Print the thought, if there was one
     #[arg(long)]
     pub show_thought: bool,
+    /// Rank by the embeddings before and after a thought, whatever the route
+    #[arg(long)]
+    pub explain: bool,
     /// When to think.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -58,6 +61,7 @@ impl SearchArgs {
             ef_search: self.ef,
             exact: self.exact,
             mask: None,
+            explain: self.explain,
         }
     }
 }
@@ -77,6 +81,7 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
             "usage": answer.usage.as_ref().map(output::usage),
             "timings": answer.timings.as_ref().map(output::timings),
             "plan": answer.plan.as_ref().map(output::plan),
+            "explanation": answer.explanation.as_ref().map(output::search_explanation),
         }))?;
         return Ok(Outcome::Done);
     }
@@ -96,10 +101,39 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
             plan.segments
         ))?;
     }
+    if let Some(explanation) = &answer.explanation {
+        output.line(format_args!("\n{}", rankings(explanation)))?;
+    }
     if let Some(thought) = usage.thought.filter(|_| args.show_thought) {
         output.line(format_args!("\nthought: {}", ellipsis(&thought, usize::MAX)))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Writes both rankings side by side, and what they cost beside the answer.
+fn rankings(explanation: &pb::SearchExplanation) -> String {
+    let column = |ranking: &Option<pb::Ranking>| ranking.clone().unwrap_or_default().documents;
+    let (direct, reasoned) = (column(&explanation.direct), column(&explanation.reasoned));
+    let cells = |documents: &[pb::RankedDocument], rank: usize| match documents.get(rank) {
+        Some(found) => [format!("{:.3}", found.score), ellipsis(&found.id, SNIPPET_CHARS)],
+        None => [String::new(), String::new()],
+    };
+    let rows = (0..direct.len().max(reasoned.len())).map(|rank| {
+        let number = (rank + 1).to_string();
+        [vec![number], cells(&direct, rank).into(), cells(&reasoned, rank).into()].concat()
+    });
+    let header = ["rank", "direct", "id", "reasoned", "id"];
+    let table = table(&header, &[0, 1, 3], rows.collect());
+    let cost = match &explanation.cost {
+        _ if explanation.reasoned.is_none() => "the context has no room for a thought".to_owned(),
+        Some(cost) if cost.granted_budget.is_some() => format!(
+            "the explanation alone cost {} thought tokens and {} query tokens",
+            figures(cost.reasoning_tokens.into()),
+            figures(cost.query_tokens.into())
+        ),
+        _ => "the explanation cost no tokens beside the answer".to_owned(),
+    };
+    format!("{table}\n{cost}")
 }
 
 /// Writes hits for people.

@@ -10,6 +10,7 @@ const MESSAGE_ROOM_BYTES: usize = 4_096;
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const SEARCH_THREADS_MAX: usize = 1_024;
 const DRAIN_S_MAX: u64 = 86_400;
+const CACHE_BYTES_MAX: usize = 1 << 40;
 
 /// Lists every value that is out of its range, with its key.
 pub fn problems(config: &Config) -> Vec<String> {
@@ -42,15 +43,14 @@ pub fn problems(config: &Config) -> Vec<String> {
     let (search, ingest) = (config.batch.search_tokens, config.batch.ingest_tokens);
     demand(search > 0 && ingest > 0, "a batch of 0 tokens in `batch` would stand still".to_owned());
 
-    if let Some(threshold) = config.reasoning.threshold {
-        let problem = format!("`reasoning.threshold` is {threshold}, outside 0 to 1");
-        demand((0.0..=1.0).contains(&threshold), problem);
+    if let Err((field, problem)) = config.reasoning.validate(&config.limits) {
+        demand(false, format!("`reasoning.{field}`: {problem}"));
     }
-    if let Some(budget) = config.reasoning.token_budget {
-        let most = config.limits.max_token_budget;
-        let problem = format!("`reasoning.token_budget` is {budget}, outside 1 to {most}");
-        demand((1..=most).contains(&budget), problem);
+    if let Err(problem) = config.pressure.validate() {
+        demand(false, format!("`pressure`: {problem}"));
     }
+    let (cache, most) = (config.cache.bytes, CACHE_BYTES_MAX);
+    demand(cache <= most, format!("`cache.bytes` is {cache}, at most {most}"));
     if let Err(problem) = config.limits.validate() {
         demand(false, format!("`limits`: {problem}"));
     }
@@ -94,6 +94,12 @@ mod tests {
         check(|config| config.reasoning.threshold = Some(1.5), "reasoning.threshold");
         check(|config| config.reasoning.threshold = Some(f32::NAN), "reasoning.threshold");
         check(|config| config.reasoning.token_budget = Some(513), "reasoning.token_budget");
+        let rule = |every, similarity| Some(twn_service::Convergence { every, similarity });
+        check(|config| config.reasoning.convergence = rule(0, 0.9), "convergence.every");
+        check(|config| config.reasoning.convergence = rule(8, 1.5), "convergence.similarity");
+        check(|config| config.pressure.load_from = -0.5, "load_from");
+        check(|config| config.pressure.budget_floor = f32::NAN, "budget_floor");
+        check(|config| config.cache.bytes = usize::MAX, "cache.bytes");
         check(|config| config.limits.max_ids = 0, "max_ids");
         check(|config| config.client.server = "not an address".into(), "client.server");
         check(|config| config.log.filter = "twn=loud".into(), "log.filter");

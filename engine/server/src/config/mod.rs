@@ -16,7 +16,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use twn_encoder::{EncoderError, model};
-use twn_service::{BatchOptions, EngineOptions, Limits, PolicyDefaults};
+use twn_service::{
+    BatchOptions, CacheOptions, EngineOptions, Limits, PolicyDefaults, PressureOptions,
+};
 
 use crate::serve::{DEFAULT_DRAIN, DEFAULT_MAX_MESSAGE_BYTES, ServeOptions};
 
@@ -43,6 +45,10 @@ pub struct Config {
     pub limits: Limits,
     /// What one batch of the encoder may hold.
     pub batch: BatchOptions,
+    /// What load and deadlines do to thinking.
+    pub pressure: PressureOptions,
+    /// How many recent embeddings the server remembers.
+    pub cache: CacheOptions,
     /// The threads that search.
     pub search: SearchSection,
     /// The commands that talk to a server.
@@ -221,6 +227,8 @@ impl Config {
                 search_threads: self.search.threads,
                 policy: self.reasoning,
                 batch: self.batch,
+                pressure: self.pressure,
+                cache: self.cache,
                 limits: self.limits.clone(),
             },
             max_message_bytes: self.server.max_message_bytes,

@@ -7,6 +7,7 @@
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod document;
+pub(crate) mod explanation;
 pub(crate) mod filter;
 pub(crate) mod info;
 pub(crate) mod json;

@@ -1,7 +1,9 @@
 //! The request's wish about thinking, and what its inputs are embedded as.
 
 use twn_protos::v1 as pb;
-use twn_service::{EmbedKind, PolicyRequest, ReasoningMode, ServiceError};
+use twn_service::{
+    Convergence, ConvergenceRequest, EmbedKind, PolicyRequest, ReasoningMode, ServiceError,
+};
 
 use super::known;
 
@@ -20,8 +22,18 @@ pub(crate) fn policy(message: Option<pb::ReasoningPolicy>) -> Result<PolicyReque
         token_budget: message.token_budget,
         temperature: message.temperature,
         seed: message.seed,
+        convergence: message.convergence.map(convergence),
+        fixed: message.fixed,
         include_thought: message.include_thought,
     })
+}
+
+fn convergence(message: pb::Convergence) -> ConvergenceRequest {
+    let pb::Convergence { every, similarity } = message;
+    match every {
+        0 => ConvergenceRequest::Off,
+        every => ConvergenceRequest::By(Convergence { every, similarity }),
+    }
 }
 
 /// Reads whether an input is a query or a document.
@@ -50,6 +62,8 @@ mod tests {
             include_thought: true,
             temperature: Some(0.5),
             seed: Some(9),
+            convergence: Some(pb::Convergence { every: 4, similarity: 0.75 }),
+            fixed: true,
         };
         let want = PolicyRequest {
             mode: Some(ReasoningMode::Always),
@@ -57,9 +71,14 @@ mod tests {
             token_budget: Some(7),
             temperature: Some(0.5),
             seed: Some(9),
+            convergence: Some(ConvergenceRequest::By(Convergence { every: 4, similarity: 0.75 })),
+            fixed: true,
             include_thought: true,
         };
         assert_eq!(policy(Some(message)).unwrap(), want);
+        let off = Some(pb::Convergence { every: 0, similarity: 0.75 });
+        let message = pb::ReasoningPolicy { convergence: off, ..Default::default() };
+        assert_eq!(policy(Some(message)).unwrap().convergence, Some(ConvergenceRequest::Off));
     }
 
     #[test]

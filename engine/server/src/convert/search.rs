@@ -24,6 +24,7 @@ pub(crate) fn request(message: pb::SearchRequest) -> Result<(SearchRequest, Mask
         policy: policy(message.reasoning)?,
         ef_search: nonzero(message.ef_search),
         exact: message.exact,
+        explain: message.explain,
     };
     Ok((request, Mask::read(message.mask)?))
 }

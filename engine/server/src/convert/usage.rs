@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use twn_protos::v1 as pb;
-use twn_service::{Route, RouteReason, StopReason, Timings, Usage};
+use twn_service::{Pressure, Route, RouteReason, StopReason, Timings, TokenCost, Usage};
 
 /// Writes how an embedding was made, with its thought if that was asked for.
 pub(crate) fn usage(usage: Usage, thought: Option<String>) -> pb::Usage {
-    let stop_reason = usage.stop_reason.map_or(pb::StopReason::Unspecified, stop_reason);
+    let pressure = match usage.route {
+        Route::None => pb::Pressure::Unspecified,
+        Route::Direct | Route::Reasoned => pressure(usage.pressure),
+    };
     pb::Usage {
         route: route(usage.route).into(),
         route_reason: route_reason(usage.route_reason).into(),
@@ -17,13 +20,27 @@ pub(crate) fn usage(usage: Usage, thought: Option<String>) -> pb::Usage {
         vision_tokens: usage.vision_tokens,
         reasoning_tokens: usage.reasoning_tokens,
         query_tokens: usage.query_tokens,
-        stop_reason: stop_reason.into(),
+        stop_reason: stop_reason(usage.stop_reason).into(),
         truncated: usage.truncated,
         encoder_fingerprint: usage.encoder_fingerprint,
-        // The engine keeps no result cache yet.
-        cached: false,
+        cached: usage.original.is_some(),
         cached_prompt_tokens: usage.cached_prompt_tokens,
         thought,
+        base_threshold: usage.base_threshold,
+        token_budget: usage.token_budget,
+        granted_budget: usage.granted_budget,
+        pressure: pressure.into(),
+        original: usage.original.map(cost),
+    }
+}
+
+fn cost(cost: TokenCost) -> pb::TokenCost {
+    pb::TokenCost {
+        prompt_tokens: cost.prompt_tokens,
+        cached_prompt_tokens: cost.cached_prompt_tokens,
+        vision_tokens: cost.vision_tokens,
+        reasoning_tokens: cost.reasoning_tokens,
+        query_tokens: cost.query_tokens,
     }
 }
 
@@ -59,7 +76,8 @@ pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(longest)
 }
 
-fn stage(time: Duration) -> Option<prost_types::Duration> {
+/// Writes a stage's time; one that took none is absent.
+pub(crate) fn stage(time: Duration) -> Option<prost_types::Duration> {
     (!time.is_zero()).then(|| duration(time))
 }
 
@@ -83,13 +101,25 @@ fn route_reason(reason: RouteReason) -> pb::RouteReason {
     }
 }
 
-fn stop_reason(reason: StopReason) -> pb::StopReason {
+/// Writes why a thought ended; unspecified where there was none.
+pub(crate) fn stop_reason(reason: Option<StopReason>) -> pb::StopReason {
+    let Some(reason) = reason else { return pb::StopReason::Unspecified };
     match reason {
         StopReason::Closed => pb::StopReason::Closed,
         StopReason::EndOfTurn => pb::StopReason::EndOfTurn,
         StopReason::Budget => pb::StopReason::Budget,
         StopReason::Deadline => pb::StopReason::Deadline,
         StopReason::ContextFull => pb::StopReason::ContextFull,
+        StopReason::Converged => pb::StopReason::Converged,
+    }
+}
+
+/// Writes why less was granted than the policy asked for.
+pub(crate) fn pressure(pressure: Pressure) -> pb::Pressure {
+    match pressure {
+        Pressure::None => pb::Pressure::None,
+        Pressure::Load => pb::Pressure::Load,
+        Pressure::Deadline => pb::Pressure::Deadline,
     }
 }
 
@@ -104,6 +134,10 @@ mod tests {
             route_reason: RouteReason::GateAboveThreshold,
             gate_score: Some(0.75),
             gate_threshold: Some(0.5),
+            base_threshold: Some(0.25),
+            token_budget: Some(64),
+            granted_budget: Some(16),
+            pressure: Pressure::Load,
             prompt_tokens: 11,
             cached_prompt_tokens: 5,
             vision_tokens: 2,
@@ -112,8 +146,9 @@ mod tests {
             stop_reason: Some(StopReason::Budget),
             truncated: true,
             encoder_fingerprint: "f".into(),
+            original: None,
         };
-        let message = usage(domain, Some("hm".into()));
+        let message = usage(domain.clone(), Some("hm".into()));
         assert_eq!(message.route(), pb::Route::Reasoned);
         assert_eq!(message.route_reason(), pb::RouteReason::GateAboveThreshold);
         assert_eq!(message.stop_reason(), pb::StopReason::Budget);
@@ -123,6 +158,25 @@ mod tests {
         assert_eq!((message.query_tokens, message.truncated), (8, true));
         assert_eq!((message.encoder_fingerprint.as_str(), message.cached), ("f", false));
         assert_eq!(message.thought.as_deref(), Some("hm"));
+        assert_eq!((message.base_threshold, message.pressure()), (Some(0.25), pb::Pressure::Load));
+        assert_eq!((message.token_budget, message.granted_budget), (Some(64), Some(16)));
+        assert_eq!(message.original, None);
+
+        let recalled = usage(domain.recalled(), None);
+        assert!(recalled.cached);
+        assert_eq!((recalled.prompt_tokens, recalled.cached_prompt_tokens), (0, 0));
+        assert_eq!((recalled.reasoning_tokens, recalled.query_tokens), (0, 0));
+        let original = recalled.original.unwrap();
+        assert_eq!((original.prompt_tokens, original.cached_prompt_tokens), (11, 5));
+        assert_eq!((original.vision_tokens, original.reasoning_tokens), (2, 7));
+        assert_eq!(original.query_tokens, 8);
+    }
+
+    #[test]
+    fn what_was_not_encoded_felt_no_pressure() {
+        let supplied = usage(Usage::not_encoded(RouteReason::VectorSupplied, ""), None);
+        assert_eq!((supplied.pressure(), supplied.cached), (pb::Pressure::Unspecified, false));
+        assert_eq!(supplied.stop_reason(), pb::StopReason::Unspecified);
     }
 
     #[test]

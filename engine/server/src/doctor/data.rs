@@ -80,6 +80,8 @@ async fn open_all(config: &Config, collections: &[PathBuf]) -> Vec<Check> {
         data: config.data.path.clone(),
         search_threads: 1,
         policy: config.reasoning,
+        pressure: config.pressure,
+        cache: config.cache,
         batch: config.batch,
         limits: config.limits.clone(),
     };

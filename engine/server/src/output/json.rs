@@ -26,12 +26,68 @@ pub fn usage(usage: &pb::Usage) -> Value {
         "truncated": usage.truncated,
         "encoder_fingerprint": usage.encoder_fingerprint,
         "cached": usage.cached,
+        "base_threshold": usage.base_threshold,
+        "token_budget": usage.token_budget,
+        "granted_budget": usage.granted_budget,
+        "pressure": usage.pressure().as_str_name(),
+        "original": usage.original.as_ref().map(cost),
         "cached_prompt_tokens": usage.cached_prompt_tokens,
     });
     if let Some(thought) = &usage.thought {
         fields["thought"] = thought.as_str().into();
     }
     fields
+}
+
+fn cost(cost: &pb::TokenCost) -> Value {
+    json!({
+        "prompt_tokens": cost.prompt_tokens,
+        "cached_prompt_tokens": cost.cached_prompt_tokens,
+        "vision_tokens": cost.vision_tokens,
+        "reasoning_tokens": cost.reasoning_tokens,
+        "query_tokens": cost.query_tokens,
+    })
+}
+
+/// Writes what was run for an explanation alone.
+fn explanation_cost(cost: &pb::ExplanationCost) -> Value {
+    json!({
+        "reasoning_tokens": cost.reasoning_tokens,
+        "query_tokens": cost.query_tokens,
+        "granted_budget": cost.granted_budget,
+        "stop_reason": cost.stop_reason().as_str_name(),
+        "pressure": cost.pressure().as_str_name(),
+        "reasoning_ms": ms(cost.reasoning),
+        "reembed_ms": ms(cost.reembed),
+        "search_ms": ms(cost.search),
+    })
+}
+
+/// Writes both rankings of a query.
+pub fn search_explanation(explanation: &pb::SearchExplanation) -> Value {
+    let ranking = |ranking: &pb::Ranking| {
+        let document = |found: &pb::RankedDocument| json!({"id": found.id, "score": found.score});
+        json!({
+            "documents": ranking.documents.iter().map(document).collect::<Vec<_>>(),
+            "plan": ranking.plan.as_ref().map(plan),
+        })
+    };
+    json!({
+        "direct": explanation.direct.as_ref().map(ranking),
+        "reasoned": explanation.reasoned.as_ref().map(ranking),
+        "thought": explanation.thought,
+        "cost": explanation.cost.as_ref().map(explanation_cost),
+    })
+}
+
+/// Writes both embeddings of an input.
+fn embed_explanation(explanation: &pb::EmbedExplanation) -> Value {
+    json!({
+        "direct": explanation.direct,
+        "reasoned": explanation.reasoned,
+        "thought": explanation.thought,
+        "cost": explanation.cost.as_ref().map(explanation_cost),
+    })
 }
 
 /// Writes where the time of a request went; stages that did not run are 0.
@@ -78,11 +134,15 @@ pub fn hit(hit: &pb::Hit) -> Value {
 
 /// Writes an embedding and how it was made.
 pub fn embedding(embedding: &pb::Embedding) -> Value {
-    json!({
+    let mut fields = json!({
         "values": embedding.values,
         "usage": embedding.usage.as_ref().map(usage),
         "timings": embedding.timings.as_ref().map(timings),
-    })
+    });
+    if let Some(explanation) = &embedding.explanation {
+        fields["explanation"] = embed_explanation(explanation);
+    }
+    fields
 }
 
 /// Writes a collection.

@@ -15,7 +15,8 @@ use std::{
 use serde::Serialize;
 
 pub use json::{
-    collection, document, embedding, hit, plan, server_info, summary_of_timings, timings, usage,
+    collection, document, embedding, hit, plan, search_explanation, server_info,
+    summary_of_timings, timings, usage,
 };
 pub use progress::{Progress, pull_progress};
 pub use table::{ellipsis, figures, milliseconds, table, verdict};

@@ -73,18 +73,39 @@ pub fn verdict(usage: &pb::Usage, timings: Option<&pb::Timings>) -> String {
     let reason = short(usage.route_reason().as_str_name(), "ROUTE_REASON_");
     let mut parts = vec![format!("{route} ({reason})")];
     match (usage.gate_score, usage.gate_threshold) {
-        (Some(score), Some(threshold)) => parts.push(format!("gate {score:.3} of {threshold:.3}")),
+        (Some(score), Some(threshold)) => {
+            let raised = match usage.base_threshold {
+                Some(base) if base != threshold => format!(" (raised from {base:.3})"),
+                _ => String::new(),
+            };
+            parts.push(format!("gate {score:.3} of {threshold:.3}{raised}"));
+        }
         (Some(score), None) => parts.push(format!("gate {score:.3}")),
         _ => {}
     }
-    let mut tokens = format!("{} prompt", usage.prompt_tokens);
+    let (prompt_tokens, reasoning_tokens) = match &usage.original {
+        Some(original) => {
+            parts.push("from the cache".to_owned());
+            (original.prompt_tokens, original.reasoning_tokens)
+        }
+        None => (usage.prompt_tokens, usage.reasoning_tokens),
+    };
+    let mut tokens = format!("{prompt_tokens} prompt");
     if usage.route() == pb::Route::Reasoned {
         let stop = short(usage.stop_reason().as_str_name(), "STOP_REASON_");
-        tokens.push_str(&format!(" + {} thought tokens (ended: {stop})", usage.reasoning_tokens));
+        tokens.push_str(&format!(" + {} thought tokens (ended: {stop})", reasoning_tokens));
     } else {
         tokens.push_str(" tokens");
     }
+    if usage.original.is_some() {
+        tokens.push_str(" then, none now");
+    }
     parts.push(tokens);
+    match usage.pressure() {
+        pb::Pressure::Load => parts.push("the server was busy".to_owned()),
+        pb::Pressure::Deadline => parts.push("the deadline was near".to_owned()),
+        pb::Pressure::None | pb::Pressure::Unspecified => {}
+    }
     if usage.truncated {
         parts.push("cut to fit the context".to_owned());
     }
@@ -145,6 +166,33 @@ mod tests {
             verdict(&usage, None),
             "reasoned (policy always), gate 0.500, 31 prompt + 48 thought tokens (ended: budget), \
              cut to fit the context, 0.0 ms"
+        );
+    }
+
+    #[test]
+    fn verdicts_tell_of_pressure_and_of_the_cache() {
+        let mut usage = pb::Usage {
+            route: pb::Route::Direct.into(),
+            route_reason: pb::RouteReason::GateBelowThreshold.into(),
+            gate_score: Some(0.625),
+            gate_threshold: Some(0.75),
+            base_threshold: Some(0.5),
+            prompt_tokens: 31,
+            pressure: pb::Pressure::Load.into(),
+            ..pb::Usage::default()
+        };
+        assert_eq!(
+            verdict(&usage, None),
+            "direct (gate below threshold), gate 0.625 of 0.750 (raised from 0.500), \
+             31 prompt tokens, the server was busy, 0.0 ms"
+        );
+        usage.set_pressure(pb::Pressure::None);
+        let cost = pb::TokenCost { prompt_tokens: 31, ..pb::TokenCost::default() };
+        (usage.gate_threshold, usage.original, usage.prompt_tokens) = (Some(0.5), Some(cost), 0);
+        assert_eq!(
+            verdict(&usage, None),
+            "direct (gate below threshold), gate 0.625 of 0.500, from the cache, \
+             31 prompt tokens then, none now, 0.0 ms"
         );
     }
 }

@@ -70,6 +70,11 @@ impl Notes {
         self.items.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes thought tokens that ran for an explanation alone.
+    pub(crate) fn explained(&self, reasoning_tokens: u32) {
+        self.reasoning_tokens.fetch_add(reasoning_tokens.into(), Ordering::Relaxed);
+    }
+
     /// The route of a call that made one embedding.
     pub(crate) fn route(&self) -> Option<&'static str> {
         if self.items() != 1 {

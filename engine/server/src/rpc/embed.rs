@@ -11,7 +11,7 @@ use twn_protos::v1::{
 use twn_service::{Call, EmbedKind, Engine, PolicyRequest, ServiceError, Timings};
 
 use crate::{
-    convert::{content::content, nonempty, policy, required, usage},
+    convert::{content::content, explanation, nonempty, policy, required, usage},
     rpc::{
         context::{CallContext, Notes},
         duplex::{Answers, Duplex},
@@ -56,6 +56,7 @@ struct Task {
     instruction: Option<String>,
     policy: PolicyRequest,
     kind: EmbedKind,
+    explain: bool,
 }
 
 /// Embeds all inputs at once, so that they share the model's batches.
@@ -74,6 +75,7 @@ async fn embed(
         instruction: nonempty(request.instruction),
         policy: policy::policy(request.reasoning)?,
         kind: policy::embed_kind(request.kind)?,
+        explain: request.explain,
     });
     let mut contents = Vec::with_capacity(inputs);
     for (i, input) in request.inputs.into_iter().enumerate() {
@@ -110,14 +112,19 @@ async fn embed_one(
         instruction: task.instruction.clone(),
         kind: task.kind,
         policy: task.policy,
+        explain: task.explain,
         field,
     };
     let (encoded, timings) = engine.embed(request, call).await?;
     notes.embedded(&encoded.usage);
+    if let Some(explanation) = &encoded.explanation {
+        notes.explained(explanation.cost.reasoning_tokens);
+    }
     Ok(Embedding {
         values: encoded.embedding,
         usage: Some(usage::usage(encoded.usage, encoded.thought)),
         timings: Some(usage::timings(&timings)),
+        explanation: encoded.explanation.map(|both| explanation::embedding(*both)),
     })
 }
 
@@ -145,6 +152,7 @@ impl Exchange for Embeddings {
             instruction: nonempty(request.instruction),
             policy: policy::policy(request.reasoning)?,
             kind: policy::embed_kind(request.kind)?,
+            explain: request.explain,
         };
         let input = content(required(request.input, "input")?, "input")?;
         embed_one(&engine, input, &task, "input".to_owned(), &call, &self.notes).await

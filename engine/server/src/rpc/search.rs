@@ -13,7 +13,7 @@ use twn_service::{Call, Engine, ServiceError};
 
 use crate::{
     convert::{
-        document, filter,
+        document, explanation, filter,
         mask::Mask,
         page::{self, Listing},
         required, search, usage,
@@ -100,11 +100,15 @@ async fn answer(
     let (request, mask) = search::request(request)?;
     let found = engine.search(request, call).await?;
     notes.embedded(&found.usage);
+    if let Some(explanation) = &found.explanation {
+        notes.explained(explanation.cost.reasoning_tokens);
+    }
     Ok(SearchResponse {
         hits: found.hits.into_iter().map(|hit| document::hit(hit, &mask)).collect(),
         usage: Some(usage::usage(found.usage, found.thought)),
         timings: Some(usage::timings(&found.timings)),
         plan: Some(search::plan(&found.plan)),
+        explanation: found.explanation.map(explanation::search),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Black-box tests of the gRPC server: everything goes through a socket, and the
 //! encoder is a real one, only tiny.
 
+mod adaptive;
 mod collections;
 mod documents;
 mod ingest;

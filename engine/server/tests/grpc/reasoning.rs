@@ -119,6 +119,7 @@ async fn inputs_are_embedded_in_order() {
         instruction: String::new(),
         reasoning: message::policy(ReasoningMode::Never),
         kind: kind.into(),
+        explain: false,
     };
     let all = server.embed().embed(request(inputs.clone(), EmbedKind::Query)).await.unwrap();
     let all = all.into_inner().embeddings;
@@ -146,6 +147,7 @@ async fn embed_stream_answers_every_tag_and_survives_failures() {
         instruction: String::new(),
         reasoning: message::policy(ReasoningMode::Never),
         kind: EmbedKind::Unspecified.into(),
+        explain: false,
     });
     let requests: Vec<_> = requests.collect();
     let answers = server.embed().embed_stream(tokio_stream::iter(requests)).await.unwrap();

@@ -27,6 +27,30 @@ class EmbedTest(ClientTest):
             self.assertAlmostEqual(left, right, places=4)
         self.assertTrue(any(abs(left - right) > 1e-3 for left, right in zip(first, other)))
 
+    def test_what_comes_again_ran_nothing_now(self):
+        request = embed_pb2.EmbedRequest(
+            inputs=[text("remember me")], reasoning=policy("ALWAYS", token_budget=4)
+        )
+        first = self.server.embed.Embed(request, timeout=TIMEOUT_S).embeddings[0]
+        again = self.server.embed.Embed(request, timeout=TIMEOUT_S).embeddings[0]
+        self.assertEqual((first.usage.cached, again.usage.cached), (False, True))
+        self.assertEqual(first.values, again.values)
+        self.assertEqual((again.usage.prompt_tokens, again.usage.reasoning_tokens), (0, 0))
+        original = again.usage.original
+        self.assertEqual(original.prompt_tokens, first.usage.prompt_tokens)
+        self.assertEqual(original.reasoning_tokens, first.usage.reasoning_tokens)
+        self.assertEqual(original.query_tokens, first.usage.query_tokens)
+
+    def test_an_explanation_has_both_embeddings(self):
+        request = embed_pb2.EmbedRequest(
+            inputs=[text("show me")], reasoning=policy("NEVER", token_budget=4), explain=True
+        )
+        embedding = self.server.embed.Embed(request, timeout=TIMEOUT_S).embeddings[0]
+        self.assertEqual(embedding.usage.reasoning_tokens, 0)
+        self.assertEqual(embedding.explanation.direct, embedding.values)
+        self.assert_unit(embedding.explanation.reasoned)
+        self.assertTrue(1 <= embedding.explanation.cost.reasoning_tokens <= 4)
+
     def test_a_stream_goes_on_after_a_bad_input(self):
         inputs = {1: "fine", 2: " ", 3: "fine too"}
         requests = (
@@ -103,7 +127,7 @@ class FailureTest(ClientTest):
         budget = self.server.describe().limits.max_token_budget
         return embed_pb2.EmbedRequest(
             inputs=[text(f"long thought {number}") for number in range(64)],
-            reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=3),
+            reasoning=policy("ALWAYS", token_budget=budget, temperature=2.0, seed=3, fixed=True),
         )
 
     def test_a_short_deadline_ends_a_long_thought(self):
@@ -130,14 +154,18 @@ class FailureTest(ClientTest):
         self.assertEqual(len(self.server.embed.Embed(plain, timeout=TIMEOUT_S).embeddings), 1)
 
     def test_an_overloaded_server_says_when_to_come_again(self):
-        request = embed_pb2.EmbedRequest(
-            inputs=[text("busy")],
-            reasoning=policy("ALWAYS", token_budget=64, temperature=2.0, seed=1),
-        )
+        def request(number):
+            # Each with a seed of its own, so that none is answered from the cache.
+            reasoning = policy("ALWAYS", token_budget=64, temperature=2.0, seed=number)
+            return embed_pb2.EmbedRequest(inputs=[text("busy")], reasoning=reasoning)
+
         refusals, served = [], 0
-        for _ in range(20):
+        for attempt in range(20):
             calls = [
-                self.overloaded.embed.Embed.future(request, timeout=TIMEOUT_S) for _ in range(32)
+                self.overloaded.embed.Embed.future(
+                    request(32 * attempt + number), timeout=TIMEOUT_S
+                )
+                for number in range(32)
             ]
             for call in calls:
                 if call.code() == grpc.StatusCode.OK:

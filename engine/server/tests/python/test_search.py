@@ -48,10 +48,12 @@ class SearchTest(ClientTest):
 
     def test_greedy_thoughts_are_the_same_every_time(self):
         name = self.collection("py-greedy", documents=2)
+        # Explained searches do not use the cache: both are made.
         ask = lambda: self.find(
-            name, reasoning=policy("ALWAYS", token_budget=8, include_thought=True)
+            name, reasoning=policy("ALWAYS", token_budget=8, include_thought=True), explain=True
         )
         first, second = ask(), ask()
+        self.assertFalse(second.usage.cached)
         self.assertEqual(first.usage.thought, second.usage.thought)
         self.assertEqual(first.usage.reasoning_tokens, second.usage.reasoning_tokens)
 

@@ -17,7 +17,9 @@ use twn_protos::v1::{
 use twn_server::serve::{
     DEFAULT_DRAIN, DEFAULT_MAX_MESSAGE_BYTES, RunningServer, ServeOptions, start,
 };
-use twn_service::{BatchOptions, EngineOptions, Limits, PolicyDefaults};
+use twn_service::{
+    BatchOptions, CacheOptions, EngineOptions, Limits, PolicyDefaults, PressureOptions,
+};
 
 /// Dimension of the tiny model's embeddings.
 pub(crate) const DIMENSION: usize = 64;
@@ -111,6 +113,9 @@ fn options(data: PathBuf) -> ServeOptions {
             search_threads: 2,
             policy: PolicyDefaults::default(),
             batch: BatchOptions::default(),
+            pressure: PressureOptions::default(),
+            // What is recalled is not made: only tests about that switch it on.
+            cache: CacheOptions { bytes: 0 },
             limits: Limits::default(),
         },
         max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,

@@ -78,6 +78,17 @@ async fn vectors_have_the_right_length_and_a_direction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn vectors_can_not_be_explained() {
+    let server = server().await;
+    let request =
+        pb::SearchRequest { explain: true, ..message::search_vector("docs", message::vector(1)) };
+    invalid(
+        server.search().search(request).await,
+        "explain: a supplied vector has no other embedding to compare with",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn policies_are_within_their_bounds() {
     let server = server().await;
     let search = async |policy| {
@@ -89,6 +100,18 @@ async fn policies_are_within_their_bounds() {
     invalid(
         search(pb::ReasoningPolicy { mode: 4, ..plain() }).await,
         "reasoning.mode: 4 is not a value of this enumeration",
+    );
+    let convergence = |every, similarity| pb::ReasoningPolicy {
+        convergence: Some(pb::Convergence { every, similarity }),
+        ..plain()
+    };
+    invalid(
+        search(convergence(513, 0.9)).await,
+        "reasoning.convergence.every: 513 is outside 1 to 512",
+    );
+    invalid(
+        search(convergence(8, f32::NAN)).await,
+        "reasoning.convergence.similarity: NaN is outside 0 to 1",
     );
     invalid(
         search(pb::ReasoningPolicy { threshold: Some(1.5), ..plain() }).await,

@@ -1,90 +1,27 @@
 //! The engine's promises, over a deterministic embedder: routes and usage, priorities,
 //! deadlines and cancellation, writes and their order, and what survives a restart.
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod adaptive;
+mod cached;
+mod explained;
+mod mixed;
+mod support;
+
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tempfile::TempDir;
-use twn_encoder::{FakeEmbedder, FakeFailure, FakeOptions};
+use twn_encoder::{FakeFailure, FakeOptions};
 use twn_service::{
-    Call, CallGuard, Content, CreateCollection, DocumentInput, Durability, EmbedKind, EmbedRequest,
-    Engine, EngineOptions, FieldValue, Filter, Limits, Media, MediaKind, Part, PolicyDefaults,
-    PolicyRequest, Query, ReasoningMode, Route, RouteReason, SearchAnswer, SearchRequest,
-    ServiceError, StopReason, WriteOptions, WriteStatus, Written,
+    Call, Content, CreateCollection, DocumentInput, FieldValue, Filter, Limits, Media, MediaKind,
+    Part, PolicyRequest, Query, ReasoningMode, Route, RouteReason, SearchRequest, ServiceError,
+    StopReason, WriteOptions, WriteStatus,
 };
 
-const DIRECT_TEXT: &str = "pumps move water";
-const HARD_TEXT: &str = "why do pumps cavitate?";
-
-fn engine_with(data: &Path, fake: FakeOptions, limits: Limits) -> Arc<Engine> {
-    let options = EngineOptions {
-        data: data.to_owned(),
-        search_threads: 2,
-        policy: PolicyDefaults::default(),
-        batch: twn_service::BatchOptions::default(),
-        limits,
-    };
-    Engine::start(FakeEmbedder::new(fake), options).expect("engine starts")
-}
-
-fn engine(data: &Path) -> Arc<Engine> {
-    engine_with(data, FakeOptions::default(), Limits::default())
-}
-
-fn call() -> (Call, CallGuard) {
-    Call::within(Duration::from_secs(20))
-}
-
-fn policy(mode: ReasoningMode) -> PolicyRequest {
-    PolicyRequest { mode: Some(mode), include_thought: true, ..PolicyRequest::default() }
-}
-
-fn embed_request(text: &str, policy: PolicyRequest) -> EmbedRequest {
-    EmbedRequest {
-        content: Content::text(text),
-        instruction: None,
-        kind: EmbedKind::Query,
-        policy,
-        field: "input".into(),
-    }
-}
-
-fn write_options(mode: ReasoningMode) -> WriteOptions {
-    WriteOptions {
-        collection: "docs".into(),
-        create_collection: true,
-        policy: policy(mode),
-        durability: Durability::Durable,
-        instruction: None,
-    }
-}
-
-fn document(id: &str, text: &str) -> DocumentInput {
-    DocumentInput { id: id.into(), content: Content::text(text), ..DocumentInput::default() }
-}
-
-fn search_request(text: &str) -> SearchRequest {
-    SearchRequest {
-        collection: "docs".into(),
-        query: Query::Content(Content::text(text)),
-        instruction: None,
-        limit: 3,
-        filter: None,
-        policy: PolicyRequest::default(),
-        ef_search: None,
-        exact: false,
-    }
-}
-
-async fn upsert(engine: &Arc<Engine>, documents: Vec<DocumentInput>) -> Vec<Written> {
-    let (call, _guard) = call();
-    engine.upsert(documents, write_options(ReasoningMode::Never), &call).await.expect("upsert")
-}
-
-async fn search(engine: &Engine, request: SearchRequest) -> Result<SearchAnswer, ServiceError> {
-    let (call, _guard) = call();
-    engine.search(request, &call).await
-}
+use support::{
+    DIRECT_TEXT, HARD_TEXT, call, document, embed_request, engine, engine_with, policy, search,
+    search_request, upsert, write_options,
+};
 
 #[tokio::test]
 async fn routes_follow_policy_and_gate_and_are_accounted_for() {
@@ -161,7 +98,8 @@ async fn deadline_ends_a_thought_and_frees_the_model() {
     };
     let engine = engine_with(data.path(), fake, Limits::default());
     let (short, _guard) = Call::within(Duration::from_millis(100));
-    let request = embed_request(HARD_TEXT, policy(ReasoningMode::Always));
+    let wish = PolicyRequest { fixed: true, ..policy(ReasoningMode::Always) };
+    let request = embed_request(HARD_TEXT, wish);
     let error = engine.embed(request, &short).await.expect_err("too slow");
     assert!(matches!(error, ServiceError::DeadlineExceeded { .. }), "{error}");
 

@@ -1,0 +1,99 @@
+//! An input on its way through the model thread.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use twn_encoder::{Direct, EncodeTimings, EncoderError, Prompt, ReasoningPolicy};
+
+use crate::{admission::Ticket, call::Call, encoding::Encoded, error::ServiceError};
+
+/// Which queue an input waits in. Searches go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Someone waits for the answer: refused when the queue is full.
+    Search,
+    /// Bulk work: waits for room.
+    Ingest,
+}
+
+/// An input on its way through the model thread.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) prompt: Prompt,
+    pub(crate) policy: ReasoningPolicy,
+    pub(crate) lane: Lane,
+    /// Load and deadline may raise the threshold and shrink the budget.
+    pub(crate) adapts: bool,
+    /// Make both embeddings, whatever the route.
+    pub(crate) explain: bool,
+    pub(crate) call: Call,
+    pub(crate) prepare: Duration,
+    pub(crate) queued_at: Instant,
+    /// Held until the answer is sent: it is the input's place in the queue.
+    pub(crate) ticket: Ticket,
+    pub(crate) answer: oneshot::Sender<Result<Encoded, ServiceError>>,
+}
+
+/// A job with the times taken so far.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) job: Job,
+    pub(super) timings: EncodeTimings,
+}
+
+/// What the direct pass of an input made and cost.
+#[derive(Debug)]
+pub(super) struct DirectPass {
+    pub(super) embedding: Vec<f32>,
+    pub(super) gate_score: f32,
+    pub(super) query_tokens: u32,
+    pub(super) cached_prompt_tokens: u32,
+    /// The context has room for a thought.
+    pub(super) has_room: bool,
+}
+
+impl Job {
+    pub(super) fn is_search(&self) -> bool {
+        self.lane == Lane::Search
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.prompt.tokens.len()
+    }
+
+    /// Sends the answer; a caller who has gone away needs none.
+    pub(super) fn reply(self, result: Result<Encoded, ServiceError>) {
+        let Self { answer, ticket, .. } = self;
+        drop(ticket);
+        let _ = answer.send(result);
+    }
+
+    /// Keeps the job, or answers it if its call has ended.
+    pub(super) fn keep(self, stage: &'static str) -> Option<Self> {
+        match self.call.check(stage) {
+            Ok(()) => Some(self),
+            Err(error) => {
+                self.reply(Err(error));
+                None
+            }
+        }
+    }
+}
+
+impl DirectPass {
+    /// Takes the pass apart from what a thought would continue from.
+    pub(super) fn split<C>(direct: Direct<C>) -> (Self, C) {
+        let Direct { embedding, gate_score, query_tokens, cached_prompt_tokens, room, context } =
+            direct;
+        let has_room = room > 0;
+        (Self { embedding, gate_score, query_tokens, cached_prompt_tokens, has_room }, context)
+    }
+}
+
+/// Answers jobs that the encoder has failed.
+pub(super) fn fail_all(jobs: impl ExactSizeIterator<Item = Job>, error: &EncoderError) {
+    tracing::error!(%error, inputs = jobs.len(), "encoder failed");
+    for job in jobs {
+        job.reply(Err(ServiceError::Internal { problem: error.to_string() }));
+    }
+}

@@ -1,0 +1,99 @@
+//! The model thread's rounds.
+
+use std::{sync::mpsc, time::Instant};
+
+use twn_encoder::{Embedder, EncodeTimings};
+
+use super::{
+    Shares,
+    direct::DirectQueue,
+    job::{DirectPass, Job, Task, fail_all},
+    thoughts::Thoughts,
+};
+
+/// The embedder and everything that waits for it.
+pub(super) struct ModelThread<E: Embedder> {
+    pub(super) embedder: E,
+    shares: Shares,
+    pub(super) queue: DirectQueue,
+    pub(super) thoughts: Thoughts<E>,
+}
+
+impl<E: Embedder> ModelThread<E> {
+    pub(super) fn new(embedder: E, shares: Shares) -> Self {
+        Self { embedder, shares, queue: DirectQueue::default(), thoughts: Thoughts::new(shares) }
+    }
+
+    /// Works until the other side is closed and nothing is left to do.
+    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Job>) {
+        let mut open = true;
+        while open || self.has_work() {
+            if open && !self.has_work() {
+                match inbox.recv() {
+                    Ok(job) => self.queue.push(job),
+                    Err(mpsc::RecvError) => open = false,
+                }
+            }
+            loop {
+                match inbox.try_recv() {
+                    Ok(job) => self.queue.push(job),
+                    Err(mpsc::TryRecvError::Empty) => break,
+                    Err(mpsc::TryRecvError::Disconnected) => {
+                        open = false;
+                        break;
+                    }
+                }
+            }
+            self.round();
+        }
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !(self.queue.is_empty() && self.thoughts.is_empty())
+    }
+
+    /// Does a bounded amount of everything that there is to do.
+    pub(super) fn round(&mut self) {
+        let started = Instant::now();
+        self.queue.drop_ended();
+        self.thoughts.drop_ended();
+        self.embed_one_batch();
+        self.thoughts.open(&mut self.embedder, self.queue.search_tokens());
+        let is_decoding = self.thoughts.is_decoding();
+        self.thoughts.step(&mut self.embedder);
+        self.thoughts.finish(&mut self.embedder);
+        if is_decoding {
+            self.thoughts.pace.round.add(started.elapsed());
+        }
+    }
+
+    fn embed_one_batch(&mut self) {
+        let may_think = self.thoughts.waiting_documents() < self.shares.thoughts;
+        let jobs = self.queue.next_batch(&self.shares, may_think);
+        if jobs.is_empty() {
+            return;
+        }
+        let started = Instant::now();
+        let prompts: Vec<_> = jobs.iter().map(|job| &job.prompt).collect();
+        let embedded = self.embedder.direct(&prompts);
+        let prefill = started.elapsed();
+
+        let embedded = match embedded {
+            Ok(embedded) => embedded,
+            Err(error) => return fail_all(jobs.into_iter(), &error),
+        };
+        let queue_tokens = self.queue.search_tokens();
+        let fingerprint = &self.embedder.info().fingerprint;
+        for (job, direct) in jobs.into_iter().zip(embedded) {
+            let timings = EncodeTimings {
+                queue: started - job.queued_at,
+                prepare: job.prepare,
+                prefill,
+                ..EncodeTimings::default()
+            };
+            let (pass, context) = DirectPass::split(direct);
+            let task = Task { job, timings };
+            self.thoughts.route(task, pass, context, queue_tokens, fingerprint);
+        }
+    }
+}
