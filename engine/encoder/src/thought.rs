@@ -5,6 +5,7 @@ use std::ops::Range;
 use tokenizers::Tokenizer;
 
 use crate::{
+    convergence::ConvergenceWatch,
     embedder::{Thought, ThoughtOptions},
     encoder::Sequence,
     error::EncoderError,
@@ -38,6 +39,10 @@ pub struct ModelThought {
     budget: u32,
     room: u32,
     sampler: Sampler,
+    /// Watches probes of the embedding, if the thought may end by convergence.
+    watch: Option<ConvergenceWatch>,
+    /// Embedding-query tokens that probes have run.
+    pub(crate) probe_tokens: u32,
     stop_reason: Option<StopReason>,
 }
 
@@ -101,6 +106,8 @@ impl ModelThought {
             budget: options.token_budget,
             room,
             sampler: Sampler::new(options.temperature, options.seed),
+            watch: options.convergence.map(ConvergenceWatch::new),
+            probe_tokens: 0,
             stop_reason: None,
         };
         thought.stop_at_limits();
@@ -131,6 +138,25 @@ impl ModelThought {
         }
         self.stop_at_limits();
         Ok(())
+    }
+
+    /// Tells whether the embedding is to be probed where the thought stands.
+    pub(crate) fn is_probe_due(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.is_due(self.decoded))
+    }
+
+    /// Where the tokens decoded so far lie.
+    pub(crate) fn decoded_range(&self) -> Range<usize> {
+        self.begin..self.sequence.tokens.len()
+    }
+
+    /// Takes a probe of the embedding, which ran `query_tokens`, and ends the thought if
+    /// it has converged.
+    pub(crate) fn observe(&mut self, embedding: Vec<f32>, query_tokens: u32) {
+        self.probe_tokens += query_tokens;
+        if self.watch.as_mut().is_some_and(|watch| watch.observe(embedding)) {
+            self.stop(StopReason::Converged);
+        }
     }
 
     /// Ends the thought, closes it if it has not closed itself, and tells why it ended.

@@ -11,8 +11,8 @@ use encoder_setup::{
 use golden::{relative_error, tiny_llama};
 use serde_json::json;
 use twn_encoder::{
-    Embedder, Encoder, EncoderError, LoadOptions, Prompt, StopReason, Thought, ThoughtOptions,
-    model,
+    Convergence, Embedder, Encoder, EncoderError, LoadOptions, Prompt, StopReason, Thought,
+    ThoughtOptions, model,
 };
 
 const TEXTS: [&str; 5] = [
@@ -214,6 +214,60 @@ fn a_thought_can_be_stopped_and_then_rests() {
     assert_eq!((thought.tokens(), thought.stop_reason()), (2, Some(StopReason::Deadline)));
     let reasoned = encoder.reasoned(thought).expect("embeds");
     assert_eq!((reasoned.reasoning_tokens, reasoned.stop_reason), (2, StopReason::Deadline));
+}
+
+#[test]
+fn a_thought_ends_when_its_embedding_has_settled() {
+    for interface in INTERFACES {
+        for pooling in POOLINGS {
+            let setup = Setup { interface, pooling, ..Setup::with_adapters() };
+            let mut encoder = setup.load();
+            let prompt = prepare(&encoder, TEXTS[0]);
+            let mut end = |every: u32, similarity: f32| {
+                let convergence = Some(Convergence { every, similarity });
+                let options = ThoughtOptions { convergence, ..greedy_options(20) };
+                think(&mut encoder, &prompt, &options)
+            };
+            // Any two directions are similar enough: the third probe ends it.
+            let early = end(3, -1.0);
+            assert_eq!((early.stop_reason, early.reasoning_tokens), (StopReason::Converged, 9));
+            let per_probe = if pooling == "mean" { 0 } else { 8 };
+            assert_eq!(early.query_tokens, 4 * per_probe);
+            // What it gives is what a budget of as many tokens gives.
+            let cut = think(&mut encoder, &prompt, &greedy_options(9));
+            assert_eq!(early.thought, cut.thought);
+            assert!(error_between(&early.embedding, &cut.embedding) < 1e-6);
+            // Probing changes nothing else.
+            let mut end = |similarity: f32| {
+                let convergence = Some(Convergence { every: 2, similarity });
+                let options = ThoughtOptions { convergence, ..greedy_options(13) };
+                think(&mut encoder, &prompt, &options)
+            };
+            let (probed, free) = (end(2.0), think(&mut setup.load(), &prompt, &greedy_options(13)));
+            assert_eq!((&probed.thought, &probed.embedding), (&free.thought, &free.embedding));
+            assert_eq!(probed.stop_reason, StopReason::Budget);
+            // After 2, 4, .. 12 tokens; with the 13th the budget is spent.
+            assert_eq!(probed.query_tokens - free.query_tokens, 6 * per_probe);
+        }
+    }
+}
+
+#[test]
+fn the_portable_module_serves_as_well() {
+    let setup = Setup { pooling: "queries+mean", ..Setup::with_adapters() };
+    let portable = Setup { device: "flex", ..setup.clone() };
+    let (mut fused, mut portable) = (setup.load(), portable.load());
+    assert!(portable.info().device.contains("flex"), "{}", portable.info().device);
+    assert_eq!(fused.info().fingerprint, portable.info().fingerprint);
+    for prompt in prompts(&fused) {
+        let (a, b) = (direct(&mut fused, &prompt), direct(&mut portable, &prompt));
+        assert!(error_between(&a.embedding, &b.embedding) < 1e-4);
+        let options = greedy_options(6);
+        let (a, b) =
+            (think(&mut fused, &prompt, &options), think(&mut portable, &prompt, &options));
+        assert_eq!(a.thought, b.thought);
+        assert!(error_between(&a.embedding, &b.embedding) < 1e-4);
+    }
 }
 
 #[test]

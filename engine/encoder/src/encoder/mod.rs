@@ -12,7 +12,7 @@ mod prefill;
 mod prefix;
 mod sequence;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::Tensor;
 use tokenizers::Tokenizer;
@@ -130,6 +130,66 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    /// Embeds sequences that have run, and tells the query tokens that each took. Their
+    /// caches are left as they were.
+    fn embed_sequences(
+        &self,
+        sequences: &mut [&mut Sequence],
+    ) -> Result<Vec<(Vec<f32>, u32)>, EncoderError> {
+        let means: Vec<Vec<f32>> = sequences.iter().map(|s| s.sum.mean()).collect();
+        let mut caches: Vec<&mut KvCache> =
+            sequences.iter_mut().map(|sequence| &mut sequence.cache).collect();
+        let pooling = self.model.adapters.manifest.pooling;
+        let states = pooling.uses_queries().then(|| self.model.query_states(&mut caches));
+        let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
+        let embeddings = self.model.embed(states, &means)?;
+        Ok(embeddings.into_iter().map(|embedding| (embedding, query_tokens)).collect())
+    }
+
+    /// Runs prompt and thought under the embedding adapter.
+    fn encode_again(
+        &mut self,
+        tokens: Vec<u32>,
+        content: Range<usize>,
+        decoded: Range<usize>,
+    ) -> Result<Sequence, EncoderError> {
+        let start = Start { tokens, content, decoded };
+        Ok(self.prefill(Role::Embedding, vec![start])?.remove(0).0)
+    }
+
+    /// Probes the embeddings of the thoughts whose turn it is, all of whose tokens have
+    /// run, and ends those that have converged.
+    fn probe(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
+        let mut due: Vec<&mut &mut ModelThought> =
+            thoughts.iter_mut().filter(|thought| thought.is_probe_due()).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let probes = match self.interface() {
+            Interface::Cache => {
+                let mut sequences: Vec<&mut Sequence> =
+                    due.iter_mut().map(|thought| &mut thought.sequence).collect();
+                self.embed_sequences(&mut sequences)?
+            }
+            Interface::Reencode => {
+                let mut probes = Vec::with_capacity(due.len());
+                for thought in &due {
+                    let tokens = thought.sequence.tokens.clone();
+                    let (content, decoded) = (thought.content.clone(), thought.decoded_range());
+                    let mut sequence = self.encode_again(tokens, content, decoded)?;
+                    probes.extend(self.embed_sequences(&mut [&mut sequence])?);
+                }
+                probes
+            }
+        };
+        for (thought, (embedding, query_tokens)) in due.into_iter().zip(probes) {
+            thought.observe(embedding, query_tokens);
+        }
+        Ok(())
+    }
+}
+
 impl Embedder for Encoder {
     type Context = Context;
     type Thought = ModelThought;
@@ -195,6 +255,15 @@ impl Embedder for Encoder {
         let states = states.ok_or_else(|| EncoderError::Internal {
             problem: "a live thought has no token to go on from".to_owned(),
         })?;
+        self.probe(&mut live)?;
+        let (mut live, states): (Vec<_>, Vec<_>) = live
+            .into_iter()
+            .zip(states)
+            .filter(|(thought, _)| thought.stop_reason().is_none())
+            .unzip();
+        if live.is_empty() {
+            return Ok(());
+        }
         let logits = host_values(self.model.backbone.logits(Tensor::cat(states, 0)))?;
         let vocabulary = self.model.backbone.config().vocab_size;
         for (thought, logits) in live.iter_mut().zip(logits.chunks_exact(vocabulary)) {
@@ -207,6 +276,7 @@ impl Embedder for Encoder {
         let stop_reason = thought.finish(&self.markers);
         let text = thought.text(&self.markers, &self.tokenizer)?;
         let reasoning_tokens = thought.tokens();
+        let probe_tokens = thought.probe_tokens;
         let mut sequence = match self.interface() {
             Interface::Cache => {
                 let mut sequence = thought.sequence;
@@ -215,15 +285,11 @@ impl Embedder for Encoder {
             }
             Interface::Reencode => {
                 let Sequence { tokens, pooled: [_, decoded], .. } = thought.sequence;
-                let start = Start { tokens, content: thought.content, decoded };
-                self.prefill(Role::Embedding, vec![start])?.remove(0).0
+                self.encode_again(tokens, thought.content, decoded)?
             }
         };
-        let pooling = self.model.adapters.manifest.pooling;
-        let states =
-            pooling.uses_queries().then(|| self.model.query_states(&mut [&mut sequence.cache]));
-        let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
-        let embedding = self.model.embed(states, &[sequence.sum.mean()])?.remove(0);
+        let (embedding, query_tokens) = self.embed_sequences(&mut [&mut sequence])?.remove(0);
+        let query_tokens = query_tokens + probe_tokens;
         Ok(Reasoned { embedding, thought: text, reasoning_tokens, query_tokens, stop_reason })
     }
 }

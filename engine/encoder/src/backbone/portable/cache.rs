@@ -31,11 +31,6 @@ impl KvCache {
         self.len
     }
 
-    /// Tells whether no position is filled.
-    pub(in crate::backbone) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Asks for room for `capacity` positions in all, to spare growing step by step.
     pub(in crate::backbone) fn reserve(&mut self, capacity: usize) {
         self.capacity = self.capacity.max(capacity);
