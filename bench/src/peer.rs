@@ -139,9 +139,9 @@ impl Peer {
         &mut self,
         request: &impl Serialize,
     ) -> Result<T, PeerError> {
-        let name = || self.command.name.clone();
+        let name = self.command.name.clone();
         let text = serde_json::to_string(request).map_err(|source| PeerError::Garbled {
-            name: name(),
+            name: name.clone(),
             request: "an unprintable request".to_owned(),
             answer: String::new(),
             source,
@@ -159,14 +159,14 @@ impl Peer {
             Err(RecvTimeoutError::Disconnected) => return Err(self.end()),
             Err(RecvTimeoutError::Timeout) => {
                 self.end();
-                return Err(PeerError::Late { name: name(), limit, request: text });
+                return Err(PeerError::Late { name, limit, request: text });
             }
         };
         if let Ok(Refusal { error }) = serde_json::from_str(&answer) {
-            return Err(PeerError::Refused { name: name(), request: text, reason: error });
+            return Err(PeerError::Refused { name, request: text, reason: error });
         }
         serde_json::from_str(&answer).map_err(|source| PeerError::Garbled {
-            name: name(),
+            name,
             request: text,
             answer: answer.chars().take(200).collect(),
             source,
@@ -246,9 +246,9 @@ mod tests {
             case $line in
                 *refuse*) echo '{"error": "not today"}' ;;
                 *garble*) echo 'what?' ;;
-                *hang*) sleep 60 ;;
+                *hang*) exec sleep 60 ;;
                 *die*) echo 'it hurts' >&2; exit 3 ;;
-                *long*) head -c 2000000 /dev/zero | tr '\\0' x; echo ;;
+                *long*) head -c 2000000 /dev/zero | tr '\0' x; echo ;;
                 *) echo "$line" ;;
             esac
         done
@@ -334,6 +334,8 @@ mod tests {
         })
         .unwrap_err();
         let message = error.to_string();
-        assert!(message.contains("/nowhere/model.gguf") && message.contains("bench/peers/setup.sh"));
+        assert!(
+            message.contains("/nowhere/model.gguf") && message.contains("bench/peers/setup.sh")
+        );
     }
 }

@@ -182,8 +182,7 @@ pub(crate) fn table(rows: &[Row]) -> Table {
             row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}")),
             row.target.map(|target| target.to_string()).unwrap_or_default(),
             met.to_owned(),
-            row.floor_fraction
-                .map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
+            row.floor_fraction.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0)),
         ]);
     }
     for index in [2, 3, 4, 5, 7] {
@@ -257,7 +256,10 @@ mod tests {
         assert_eq!(row["what"], "x");
         assert_eq!((row["ours"].as_f64(), row["peer"].as_f64()), (Some(1.0), Some(2.0)));
         assert_eq!((row["ratio"].as_f64(), row["target"].as_f64()), (Some(0.5), Some(3.0)));
-        assert_eq!((row["target_is"].as_str(), row["met"].as_bool()), (Some("at_most"), Some(true)));
+        assert_eq!(
+            (row["target_is"].as_str(), row["met"].as_bool()),
+            (Some("at_most"), Some(true))
+        );
         assert!(row.get("floor_fraction").is_none());
     }
 

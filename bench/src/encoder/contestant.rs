@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::peer::{Peer, PeerCommand, PeerError};
@@ -72,6 +72,7 @@ pub(crate) struct Cost {
 
 /// What the linear layers multiply with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "an engine says it, and none is built in"))]
 pub(crate) enum Arithmetic {
     F32,
     Int8,
@@ -161,7 +162,7 @@ pub(crate) struct PeerContestant {
     peer: Peer,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct Timed {
     seconds: f64,
 }
@@ -206,9 +207,7 @@ impl Contestant for PeerContestant {
 mod tests {
     use super::*;
 
-    /// A peer that answers every request with `answer`.
-    fn saying(answer: &str) -> PeerContestant {
-        let script = format!("while read -r line; do echo '{answer}'; done");
+    fn running(script: &str) -> PeerContestant {
         PeerContestant::start(PeerCommand {
             name: "fake".into(),
             program: "sh".into(),
@@ -218,6 +217,11 @@ mod tests {
             answer_within: Duration::from_secs(30),
         })
         .unwrap()
+    }
+
+    /// A peer that answers every request with `answer`.
+    fn saying(answer: &str) -> PeerContestant {
+        running(&format!("while read -r line; do echo '{answer}'; done"))
     }
 
     #[test]
@@ -239,12 +243,11 @@ mod tests {
 
     #[test]
     fn requests_carry_their_sizes() {
-        let script = r#"read -r line; case $line in
+        let mut peer = running(
+            r#"read -r line; case $line in
             '{"op":"decode","batch":8,"prompt":128,"steps":32}') echo '{"seconds": 1}' ;;
-            *) echo "{\"error\": \"strange\"}" ;; esac"#;
-        let mut command = saying("").peer_command();
-        command.arguments = vec!["-c".into(), script.into()];
-        let mut peer = PeerContestant::start(command).unwrap();
+            *) echo '{"error": "strange"}' ;; esac"#,
+        );
         assert_eq!(peer.decode(8, 128, 32).unwrap(), Duration::from_secs(1));
     }
 }
