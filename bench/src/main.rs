@@ -2,10 +2,15 @@
 //!
 //! Every measurement is a subcommand with a module of its own; all print a table for
 //! people, or with `--json` one object with an `environment` block.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod contention;
+mod encoder;
 mod environment;
+mod floor;
 mod load;
+mod peer;
+mod rows;
 
 use clap::{Parser, Subcommand};
 
@@ -19,12 +24,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Times the encoder beside llama.cpp and PyTorch.
+    Encoder(encoder::EncoderArguments),
     /// Sends searches to a running server and reports latency, split by route.
     Load(load::LoadArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Encoder(arguments) => encoder::main(&arguments),
         Command::Load(arguments) => load::main(&arguments),
     }
 }

@@ -21,7 +21,7 @@
 mod client;
 mod drive;
 mod options;
-mod queries;
+pub(crate) mod queries;
 mod record;
 mod report;
 mod schedule;

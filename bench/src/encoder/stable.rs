@@ -1,0 +1,96 @@
+//! Where the contestants come from: the peers' processes, and our own engine.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::ensure;
+
+use super::{
+    contestant::{Contestant, Engine, Other, Ours, PeerContestant},
+    drive::Stable,
+};
+use crate::peer::PeerCommand;
+
+/// Loading PyTorch takes half a minute on a slow disk.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+/// The peers' programs, beside this program's sources.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
+
+/// The contestants of a real run.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    /// Made by setup.sh.
+    pub(crate) peers: PathBuf,
+    pub(crate) threads: usize,
+    /// Ours; the default model where absent.
+    pub(crate) model: Option<PathBuf>,
+}
+
+impl Machine {
+    fn command(&self, other: Other) -> PeerCommand {
+        let (script, model) = match other {
+            Other::LlamaCppQ4 => ("llama_cpp_encoder.py", "q4_0.gguf"),
+            Other::LlamaCppQ8 => ("llama_cpp_encoder.py", "q8_0.gguf"),
+            Other::Torch => ("torch_encoder.py", "source.gguf"),
+        };
+        let script = Path::new(SCRIPTS).join(script);
+        let model = self.peers.join("models").join(model);
+        let program = self.peers.join("venv/bin/python");
+        let arguments: [OsString; 4] = [
+            script.clone().into(),
+            model.clone().into(),
+            "--threads".into(),
+            self.threads.to_string().into(),
+        ];
+        PeerCommand {
+            name: other.to_string(),
+            program: program.clone(),
+            arguments: arguments.into(),
+            needs: vec![program, script, model],
+            setup: format!("bench/peers/setup.sh {}", self.peers.display()),
+            answer_within: ANSWER_WITHIN,
+        }
+    }
+}
+
+impl Stable for Machine {
+    fn start_other(&mut self, other: Other) -> anyhow::Result<Box<dyn Contestant>> {
+        Ok(Box::new(PeerContestant::start(self.command(other))?))
+    }
+
+    /// This program is built without the encoder: the peers run alone.
+    fn load_ours(&mut self, _: Ours) -> anyhow::Result<Option<Box<dyn Engine>>> {
+        ensure!(self.model.is_none(), "--model: this program is built without the encoder");
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_are_not_set_up_say_how_to() {
+        let mut machine = Machine { peers: "/nowhere/peers".into(), threads: 2, model: None };
+        for other in [Other::LlamaCppQ4, Other::LlamaCppQ8, Other::Torch] {
+            let message = machine.start_other(other).err().unwrap().to_string();
+            assert!(
+                message.contains("run `bench/peers/setup.sh /nowhere/peers` first"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_peers_programs_are_there() {
+        let machine = Machine { peers: "/nowhere/peers".into(), threads: 3, model: None };
+        for other in [Other::LlamaCppQ4, Other::LlamaCppQ8, Other::Torch] {
+            let command = machine.command(other);
+            assert!(command.needs[1].is_file(), "{}", command.needs[1].display());
+            assert_eq!(command.arguments[2..], ["--threads", "3"]);
+        }
+    }
+}
