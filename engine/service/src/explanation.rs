@@ -40,10 +40,10 @@ pub struct ExplanationCost {
 
 impl Explanation {
     /// The embedding that an answer of this route does not have.
-    pub(crate) fn other(&self, route: Route) -> Option<&Vec<f32>> {
+    pub(crate) fn other(&self, route: Route) -> Option<&[f32]> {
         match route {
             Route::Reasoned => Some(&self.direct),
-            Route::Direct | Route::None => self.reasoned.as_ref(),
+            Route::Direct | Route::None => self.reasoned.as_deref(),
         }
     }
 }

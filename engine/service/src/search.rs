@@ -310,8 +310,8 @@ impl Engine {
 }
 
 /// Takes an embedding of the encoder to search with.
-fn unit(embedding: &Vec<f32>) -> Result<UnitVector, ServiceError> {
-    UnitVector::new(embedding.clone())
+fn unit(embedding: &[f32]) -> Result<UnitVector, ServiceError> {
+    UnitVector::new(embedding.to_owned())
         .map_err(|error| ServiceError::Internal { problem: error.to_string() })
 }
 

@@ -89,7 +89,7 @@ async fn request(engine: &Engine, session: &IngestSession, i: usize, call: Call)
     let (text, explain) = (ask.text.as_str(), ask.explain);
     match i % 5 {
         0 | 1 => {
-            let kind = if i % 5 == 0 { EmbedKind::Query } else { EmbedKind::Document };
+            let kind = if i.is_multiple_of(5) { EmbedKind::Query } else { EmbedKind::Document };
             let wish = embed_request(text, ask.policy);
             let wish = twn_service::EmbedRequest { kind, explain, ..wish };
             let (encoded, _) = engine.embed(wish, &call).await.expect("embeds");
