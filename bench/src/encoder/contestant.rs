@@ -72,7 +72,6 @@ pub(crate) struct Cost {
 
 /// What the linear layers multiply with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "an engine says it, and none is built in"))]
 pub(crate) enum Arithmetic {
     F32,
     Int8,

@@ -12,16 +12,20 @@
 //! | `workload` | what they are timed at, and the machine's limit for it |
 //! | `plan` | which speeds are compared, with their targets |
 //! | `drive` | the alternating loop |
+//! | `ours` | our encoder as a contestant |
 //! | `own` | what is compared with ourselves |
+//! | `texts` | real texts to embed |
 
 mod contestant;
 mod drive;
 mod options;
+mod ours;
 mod own;
 mod plan;
 mod stable;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod workload;
 
 use std::{collections::BTreeMap, io::Write};

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use glob::Pattern;
 
-use super::{drive::Rounds, own::Effort};
+use super::{drive::Rounds, own::Effort, texts};
 use crate::load::queries;
 
 /// Threads at most; nobody here computes with more.
@@ -43,7 +43,8 @@ pub(crate) struct EncoderArguments {
     /// Only the rows whose names match, for example 'prefill*q4_0'.
     #[arg(long, value_name = "ROW-GLOB")]
     only: Option<String>,
-    /// Texts to embed, one a line or JSONL with a `text` field; the first 500 are taken.
+    /// Texts to embed, one a line or JSONL with a `text` field; the first 500 are taken
+    /// [default: this repository's documentation, paragraph by paragraph].
     #[arg(long, value_name = "FILE")]
     texts: Option<PathBuf>,
 }
@@ -74,7 +75,7 @@ impl Options {
         let only = only.map(Pattern::new).transpose().context("--only is not a pattern")?;
         let mut texts = match &arguments.texts {
             Some(path) => queries::read(path).context("--texts")?,
-            None => Vec::new(),
+            None => texts::of_this_repository(),
         };
         texts.truncate(if arguments.quick { MAX_TEXTS / 10 } else { MAX_TEXTS });
         Ok(Self {

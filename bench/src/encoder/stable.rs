@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use twn_encoder::model;
 
 use super::{
     contestant::{Contestant, Engine, Other, Ours, PeerContestant},
     drive::Stable,
+    ours::OurEngine,
 };
 use crate::peer::PeerCommand;
 
@@ -61,10 +62,12 @@ impl Stable for Machine {
         Ok(Box::new(PeerContestant::start(self.command(other))?))
     }
 
-    /// This program is built without the encoder: the peers run alone.
-    fn load_ours(&mut self, _: Ours) -> anyhow::Result<Option<Box<dyn Engine>>> {
-        ensure!(self.model.is_none(), "--model: this program is built without the encoder");
-        Ok(None)
+    fn load_ours(&mut self, ours: Ours) -> anyhow::Result<Option<Box<dyn Engine>>> {
+        let model = match &self.model {
+            Some(path) => path.clone(),
+            None => model::ensure_default(&model::default_home()?)?,
+        };
+        Ok(Some(Box::new(OurEngine::load(model, ours, self.threads)?)))
     }
 }
 

@@ -1,0 +1,37 @@
+//! A made-up adapter of rank 8 on every linear layer.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use twn_encoder::{
+    HostTensor,
+    adapter::{Lora, LoraLayer, LoraPair, Target},
+    backbone::BackboneConfig,
+    open_device,
+};
+
+const RANK: usize = 8;
+
+/// Makes an adapter none of whose values is zero and that is too small to upset the model.
+pub(super) fn rank_eight(config: &BackboneConfig) -> anyhow::Result<Lora> {
+    let device = open_device("flex")?;
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let mut random = |rows: usize, columns: usize, size: f32| HostTensor {
+        shape: vec![rows, columns],
+        values: (0..rows * columns).map(|_| rng.random_range(-size..size)).collect(),
+    };
+    let mut pair = |target: Target| {
+        let (input, output) = target.shape(config);
+        let a = random(RANK, input, 1.0 / (input as f32).sqrt());
+        Some(LoraPair::new(a, random(output, RANK, 0.02), 2.0, &device))
+    };
+    let layers = (0..config.layers).map(|_| LoraLayer {
+        query: pair(Target::Query),
+        key: pair(Target::Key),
+        value: pair(Target::Value),
+        output: pair(Target::Output),
+        gate: pair(Target::Gate),
+        up: pair(Target::Up),
+        down: pair(Target::Down),
+    });
+    Ok(Lora { layers: layers.collect() })
+}

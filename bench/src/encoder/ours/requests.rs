@@ -1,0 +1,160 @@
+//! Requests side by side, through the service: admission, batcher and model thread.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
+use tokio::runtime::Runtime;
+use twn_encoder::{Content, EmbedKind, Encoder, ReasoningMode, Route};
+use twn_service::{
+    CacheOptions, Call, EmbedRequest, Engine, EngineOptions, Limits, PolicyDefaults, PolicyRequest,
+};
+
+use super::super::contestant::Order;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Thought tokens of a reasoned request that is timed.
+const BUDGET: u32 = 32;
+/// Thought tokens of those that only keep the model busy; one follows another.
+const BACKGROUND_BUDGET: u32 = 256;
+/// How long to wait until all background thoughts decode.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// The service over one encoder, without a cache of answers.
+pub(super) struct Requests {
+    runtime: Runtime,
+    engine: Arc<Engine>,
+    _data: tempfile::TempDir,
+    /// No two requests have the same text.
+    count: Arc<AtomicUsize>,
+}
+
+impl Requests {
+    pub(super) fn start(encoder: Encoder) -> anyhow::Result<Self> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let data = tempfile::tempdir()?;
+        let options = EngineOptions {
+            data: data.path().to_owned(),
+            search_threads: 1,
+            policy: PolicyDefaults::default(),
+            batch: twn_service::BatchOptions::default(),
+            pressure: twn_service::PressureOptions::default(),
+            cache: CacheOptions { bytes: 0 },
+            limits: Limits::default(),
+        };
+        let engine = {
+            let _guard = runtime.enter();
+            Engine::start(encoder, options)?
+        };
+        Ok(Self { runtime, engine, _data: data, count: Arc::default() })
+    }
+
+    /// Times reasoned requests, at once or one after another.
+    pub(super) fn reasoned(&self, requests: usize, order: Order) -> anyhow::Result<Duration> {
+        // The same texts in both orders.
+        self.count.store(0, Ordering::Relaxed);
+        let (engine, count) = (&self.engine, &self.count);
+        self.runtime.block_on(async {
+            let started = Instant::now();
+            match order {
+                Order::InTurn => {
+                    for _ in 0..requests {
+                        ask(engine, count, ReasoningMode::Always, BUDGET).await?;
+                    }
+                }
+                Order::Together => {
+                    let mut tasks = tokio::task::JoinSet::new();
+                    for _ in 0..requests {
+                        let (engine, count) = (Arc::clone(engine), Arc::clone(count));
+                        tasks.spawn(async move {
+                            ask(&engine, &count, ReasoningMode::Always, BUDGET).await
+                        });
+                    }
+                    while let Some(answer) = tasks.join_next().await {
+                        answer??;
+                    }
+                }
+            }
+            Ok(started.elapsed())
+        })
+    }
+
+    /// Latencies of direct requests, one after another, while thoughts decode.
+    pub(super) fn direct_latencies(
+        &self,
+        requests: usize,
+        thoughts: usize,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let (engine, count) = (&self.engine, &self.count);
+        self.runtime.block_on(async {
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..thoughts {
+                let (engine, count, stop) =
+                    (Arc::clone(engine), Arc::clone(count), Arc::clone(&stop));
+                tasks.spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        ask(&engine, &count, ReasoningMode::Always, BACKGROUND_BUDGET).await?;
+                    }
+                    anyhow::Ok(())
+                });
+            }
+            if thoughts > 0 {
+                tokio::time::sleep(SETTLE).await;
+            }
+            let mut latencies = Vec::with_capacity(requests);
+            for _ in 0..requests {
+                let started = Instant::now();
+                ask(engine, count, ReasoningMode::Never, 1).await?;
+                latencies.push(started.elapsed());
+            }
+            stop.store(true, Ordering::Relaxed);
+            while let Some(answer) = tasks.join_next().await {
+                answer??;
+            }
+            Ok(latencies)
+        })
+    }
+}
+
+/// Embeds one new text and checks that it went the way that was asked for.
+async fn ask(
+    engine: &Engine,
+    count: &AtomicUsize,
+    mode: ReasoningMode,
+    token_budget: u32,
+) -> anyhow::Result<()> {
+    let number = count.fetch_add(1, Ordering::Relaxed);
+    let text = format!(
+        "Question {number}: how does a heat exchanger transfer heat between two fluids, and \
+         what decides how much of it?"
+    );
+    let request = EmbedRequest {
+        content: Content::text(text),
+        instruction: None,
+        kind: EmbedKind::Query,
+        policy: PolicyRequest {
+            mode: Some(mode),
+            token_budget: Some(token_budget),
+            // Neither load nor deadline shortens what is measured.
+            fixed: true,
+            ..PolicyRequest::default()
+        },
+        explain: false,
+        field: "content".to_owned(),
+    };
+    let (call, _guard) = Call::within(PATIENCE);
+    let (encoded, _) = engine.embed(request, &call).await?;
+    let wanted = match mode {
+        ReasoningMode::Always => Route::Reasoned,
+        ReasoningMode::Auto | ReasoningMode::Never => Route::Direct,
+    };
+    ensure!(encoded.usage.route == wanted, "took the route {:?}", encoded.usage.route);
+    Ok(())
+}
