@@ -4,7 +4,7 @@
     llama_cpp_encoder.py MODEL.gguf --threads 2        answers requests
     llama_cpp_encoder.py MODEL.gguf --quantize FOLDER  writes the peers' model files
 
-The settings' defaults are those that sweep_llama_cpp.py found fastest.
+The settings' defaults are those that sweep.py found fastest.
 """
 
 import argparse
@@ -98,11 +98,6 @@ class LlamaCpp:
         params.no_perf = True
         return params
 
-    def close(self):
-        """Frees the context and the model."""
-        llama.llama_free(self.context)
-        llama.llama_model_free(self.model)
-
     def describe(self):
         text = ctypes.create_string_buffer(256)
         llama.llama_model_desc(self.model, text, len(text))
@@ -149,7 +144,7 @@ class LlamaCpp:
         llama.llama_memory_clear(self.memory, True)
         work = Batch(batch, tokens, 0, seed=tokens)
         try:
-            return protocol.seconds_of(lambda: self._run(work))
+            return protocol.timed(lambda: self._run(work))
         finally:
             work.close()
 
@@ -163,7 +158,7 @@ class LlamaCpp:
                 self._run(step)
 
         try:
-            return protocol.seconds_of(take_steps)
+            return protocol.timed(take_steps)
         finally:
             for step in work:
                 step.close()
@@ -196,7 +191,7 @@ def quantize(source, folder):
         print(f"wrote {target}, {target.stat().st_size} bytes", file=sys.stderr)
 
 
-def parser():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     switch = argparse.BooleanOptionalAction
     parser.add_argument("model", type=pathlib.Path, metavar="MODEL.gguf")
@@ -210,11 +205,11 @@ def parser():
     parser.add_argument("--repack", action=switch, default=True)
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--sequence-tokens", type=int, default=512)
-    return parser
+    return parser.parse_args()
 
 
 def main():
-    options = parser().parse_args()
+    options = parse()
     if options.quantize:
         quantize(options.model, options.quantize)
     else:

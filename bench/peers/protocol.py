@@ -3,8 +3,8 @@
 One JSON object a line on standard input, one on standard output for each, in order:
 
     {"op": "describe"}                                          -> {"name": ..., ...}
-    {"op": "prefill", "batch": 8, "tokens": 128}                -> {"seconds": ...}
-    {"op": "decode", "batch": 1, "prompt": 128, "steps": 64}    -> {"seconds": ...}
+    {"op": "prefill", "batch": 8, "tokens": 128}                -> {"seconds": ..., ...}
+    {"op": "decode", "batch": 1, "prompt": 128, "steps": 64}    -> {"seconds": ..., ...}
 
 A prefill runs `batch` prompts of `tokens` tokens each from an empty cache and computes the
 logits of each prompt's last token. A decode fills the cache with `batch` prompts, which is
@@ -46,10 +46,10 @@ def answer(peer, request):
         case "describe":
             return peer.describe()
         case "prefill":
-            return {"seconds": peer.prefill(number(request, "batch"), number(request, "tokens"))}
+            return peer.prefill(number(request, "batch"), number(request, "tokens"))
         case "decode":
             sizes = (number(request, field) for field in ("batch", "prompt", "steps"))
-            return {"seconds": peer.decode(*sizes)}
+            return peer.decode(*sizes)
         case op:
             raise ValueError(f"`op` is {op!r}, not describe, prefill or decode")
 
@@ -71,8 +71,9 @@ def serve(open_peer):
         print(json.dumps(reply), file=answers, flush=True)
 
 
-def seconds_of(work):
-    """How long `work()` takes on a monotonic clock."""
-    started = time.perf_counter()
+def timed(work):
+    """How long `work()` takes, on a monotonic clock and in processor time."""
+    cpu, wall = time.process_time(), time.perf_counter()
     work()
-    return time.perf_counter() - started
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return {"seconds": wall, "cpu_seconds": cpu}

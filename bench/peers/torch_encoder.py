@@ -100,7 +100,7 @@ class Torch:
     def prefill(self, batch, tokens):
         words, cache = self._tokens(batch, tokens, seed=tokens), self._cache(batch, tokens)
         with self.torch.inference_mode():
-            return protocol.seconds_of(lambda: self._run(self.model, words, cache))
+            return protocol.timed(lambda: self._run(self.model, words, cache))
 
     def decode(self, batch, prompt, steps):
         cache = self._cache(batch, prompt + steps)
@@ -112,7 +112,7 @@ class Torch:
 
         with self.torch.inference_mode():
             self._run(self.model, self._tokens(batch, prompt, seed=prompt), cache)
-            return protocol.seconds_of(take_steps)
+            return protocol.timed(take_steps)
 
 
 def build_record(torch):

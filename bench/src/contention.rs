@@ -3,7 +3,16 @@
 //! From Linux's counters; elsewhere nothing is known. A benchmark that shares its machine
 //! is worth less, and its report should say so.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Others may have this share of the machine before a run counts as disturbed. Clock ticks
+/// are coarse: a short run has some twenty.
+const DISTURBED_SHARE: f64 = 0.1;
+/// How long the machine has to be quiet before a run begins.
+const CALM: Duration = Duration::from_millis(250);
 
 /// Clock ticks, as the system counts them.
 type Ticks = u64;
@@ -71,6 +80,46 @@ fn parse_process(text: &str) -> Option<Ticks> {
     Some(user + system)
 }
 
+/// How long a measurement may still wait for others to leave the machine alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    /// Patience for `total` of waiting and of runs done again.
+    pub(crate) fn new(total: Duration) -> Self {
+        Self { left: total }
+    }
+
+    /// Returns once the machine is quiet, or patience is out. Nothing of ours may run.
+    pub(crate) fn wait_for_calm(&mut self) {
+        while !self.left.is_zero() {
+            let Some(watch) = Watch::start(&[]) else { return };
+            let started = Instant::now();
+            std::thread::sleep(CALM);
+            if watch.others_share().is_none_or(|share| share < DISTURBED_SHARE) {
+                return;
+            }
+            self.spend(started.elapsed());
+        }
+    }
+
+    /// Whether a run of `length` should be done again, others having had `share` of the
+    /// machine meanwhile; it is paid for.
+    pub(crate) fn wants_again(&mut self, share: Option<f64>, length: Duration) -> bool {
+        let again = share.is_some_and(|share| share >= DISTURBED_SHARE) && !self.left.is_zero();
+        if again {
+            self.spend(length);
+        }
+        again
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
+    }
+}
+
 /// The machine's load average over the last minute.
 pub(crate) fn load_average() -> Option<f64> {
     fs_err::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
@@ -101,5 +150,16 @@ mod tests {
         let after = watch(1_100, 5_200, &[(1, 130), (2, 70)]);
         assert_eq!(share(&before, &after), Some(0.25));
         assert_eq!(share(&before, &before), None);
+    }
+
+    #[test]
+    fn patience_runs_out() {
+        let second = Duration::from_secs(1);
+        let mut patience = Patience::new(2 * second);
+        assert!(!patience.wants_again(Some(0.01), second) && !patience.wants_again(None, second));
+        assert!(patience.wants_again(Some(0.5), second) && patience.wants_again(Some(0.5), second));
+        assert!(!patience.wants_again(Some(0.5), second));
+        patience.wait_for_calm();
+        assert_eq!(patience, Patience::new(Duration::ZERO));
     }
 }

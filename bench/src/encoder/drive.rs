@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -17,7 +17,11 @@ use super::{
     plan::Pairing,
     workload::Workload,
 };
-use crate::{floor::Limits, rows::Row};
+use crate::{
+    contention::{Patience, Watch},
+    floor::Limits,
+    rows::Row,
+};
 
 /// Wakes threads and caches before a timed run.
 const WAKE_UP: Workload = Workload::Prefill { batch: 1, tokens: 16 };
@@ -38,6 +42,8 @@ pub(crate) struct Rounds {
     pub(crate) repeat: usize,
     /// Between turns.
     pub(crate) rest: Duration,
+    /// For quiet moments, all turns together.
+    pub(crate) patience: Duration,
 }
 
 /// A contestant that is ready to run.
@@ -131,7 +137,9 @@ impl<'a> Field<'a> {
             field.extend([Entrant::Ours(pairing.ours), pairing.peer]);
         }
         let mut speeds = Speeds::new();
+        let mut patience = Patience::new(rounds.patience);
         for (workload, field) in fields {
+            eprintln!("{workload}, {} contestants, {} rounds", field.len(), rounds.repeat);
             // The first round is not counted.
             for round in 0..=rounds.repeat {
                 let mut turns: Vec<Entrant> = field.iter().copied().collect();
@@ -139,7 +147,10 @@ impl<'a> Field<'a> {
                     turns.reverse();
                 }
                 for entrant in turns {
-                    let Some(speed) = self.turn(entrant, workload, rounds.rest)? else { continue };
+                    std::thread::sleep(rounds.rest);
+                    let Some(speed) = self.turn(entrant, workload, &mut patience)? else {
+                        continue;
+                    };
                     if round > 0 {
                         speeds.entry((workload, entrant)).or_default().push(speed);
                     }
@@ -149,19 +160,27 @@ impl<'a> Field<'a> {
         Ok(speeds)
     }
 
-    /// One timed run; none when the entrant is absent.
+    /// One timed run, done again while others disturb it and patience lasts; none when the
+    /// entrant is absent.
     fn turn(
         &mut self,
         entrant: Entrant,
         workload: Workload,
-        rest: Duration,
+        patience: &mut Patience,
     ) -> anyhow::Result<Option<f64>> {
         let Some(contestant) = self.runner(entrant)?.contestant() else { return Ok(None) };
-        std::thread::sleep(rest);
         let failed = || format!("{entrant}, {workload}");
-        WAKE_UP.run(contestant).with_context(failed)?;
-        let time = workload.run(contestant).with_context(failed)?;
-        Ok(Some(workload.speed(time)))
+        let process_id: Vec<u32> = contestant.process_id().into_iter().collect();
+        loop {
+            patience.wait_for_calm();
+            WAKE_UP.run(contestant).with_context(failed)?;
+            let (watch, started) = (Watch::start(&process_id), Instant::now());
+            let time = workload.run(contestant).with_context(failed)?;
+            let others = watch.and_then(|watch| watch.others_share());
+            if !patience.wants_again(others, started.elapsed()) {
+                return Ok(Some(workload.speed(time)));
+            }
+        }
     }
 }
 

@@ -97,15 +97,22 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
 
     let here = Environment::capture(None);
     let load_average_before = contention::load_average();
-    let limits = Limits::measure(options.threads);
+    eprintln!("measuring the machine's limits");
+    let limits_before = Limits::measure(options.threads);
+    eprintln!("loading the contestants");
     let mut field = Field::new(stable);
     field.assemble(&pairings)?;
     let watch = Watch::start(&field.process_ids());
 
     let speeds = field.race(&pairings, options.rounds)?;
     let costs = costs(&pairings, &mut field)?;
+    let own_rows = own::measure(&checks, &mut field, &options.effort)?;
+    let others_share = watch.and_then(|watch| watch.others_share());
+
+    // Twice, since others may have used the machine at one of the two moments.
+    let limits = limits_before.or_higher(Limits::measure(options.threads));
     let mut rows = drive::rows(&pairings, &speeds, &costs, &limits);
-    rows.extend(own::measure(&checks, &mut field, &options.effort)?);
+    rows.extend(own_rows);
 
     let environment = Circumstances {
         here,
@@ -113,7 +120,7 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
         repeat: options.rounds.repeat,
         quick: options.quick,
         limits,
-        others_share: watch.and_then(|watch| watch.others_share()),
+        others_share,
         contestants: field.describe()?,
         load_average_before,
     };

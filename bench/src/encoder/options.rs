@@ -43,6 +43,9 @@ pub(crate) struct EncoderArguments {
     /// Only the rows whose names match, for example 'prefill*q4_0'.
     #[arg(long, value_name = "ROW-GLOB")]
     only: Option<String>,
+    /// Waits this long in all for quiet moments, and repeats runs that others disturbed.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    patience: u32,
     /// Texts to embed, one a line or JSONL with a `text` field; the first 500 are taken
     /// [default: this repository's documentation, paragraph by paragraph].
     #[arg(long, value_name = "FILE")]
@@ -83,7 +86,11 @@ impl Options {
             threads,
             model: arguments.model.clone(),
             peers: arguments.peers.clone(),
-            rounds: Rounds { repeat, rest: REST },
+            rounds: Rounds {
+                repeat,
+                rest: REST,
+                patience: Duration::from_secs(arguments.patience.into()),
+            },
             effort: Effort {
                 repeat,
                 direct_requests: if arguments.quick { 20 } else { 100 },

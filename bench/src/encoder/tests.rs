@@ -116,7 +116,7 @@ fn stable(with_ours: bool) -> FakeStable {
     FakeStable { log: Log::default(), with_ours }
 }
 
-const ROUNDS: Rounds = Rounds { repeat: 3, rest: Duration::ZERO };
+const ROUNDS: Rounds = Rounds { repeat: 3, rest: Duration::ZERO, patience: Duration::ZERO };
 const LIMITS: Limits = Limits {
     threads: 2,
     instructions: "none",
@@ -172,8 +172,7 @@ fn everyone_takes_turns_and_the_order_reverses() {
     let pairings: Vec<_> = (plan::pairings().into_iter())
         .filter(|pairing| pairing.what() == "prefill 1x512: ours 4-bit vs llama.cpp q4_0")
         .collect();
-    let rounds = Rounds { repeat: 2, rest: Duration::ZERO };
-    let speeds = field.race(&pairings, rounds).unwrap();
+    let speeds = field.race(&pairings, Rounds { repeat: 2, ..ROUNDS }).unwrap();
     let (ours, peer) = ("ours 4-bit", "llama.cpp q4_0");
     assert_eq!(*log.borrow(), [ours, peer, peer, ours, ours, peer]);
     let peer = Entrant::Other(Other::LlamaCppQ4);

@@ -57,6 +57,17 @@ impl Limits {
             read_bytes_per_s,
         }
     }
+
+    /// The higher of each limit, of two measurements of the same threads.
+    pub(crate) fn or_higher(self, other: Self) -> Self {
+        Self {
+            threads: self.threads,
+            instructions: self.instructions,
+            f32_operations_per_s: self.f32_operations_per_s.max(other.f32_operations_per_s),
+            int8_operations_per_s: self.int8_operations_per_s.max(other.int8_operations_per_s),
+            read_bytes_per_s: self.read_bytes_per_s.max(other.read_bytes_per_s),
+        }
+    }
 }
 
 /// Work a second of all threads together, in the best of several runs. `work` is called
@@ -92,6 +103,18 @@ mod tests {
         );
         // Four units in 20 ms or more.
         assert!(rate > 0.0 && rate <= 200.0, "{rate}");
+    }
+
+    #[test]
+    fn the_higher_of_each_limit_is_kept() {
+        let limits = |f32_operations_per_s, read_bytes_per_s| Limits {
+            threads: 2,
+            instructions: "none",
+            f32_operations_per_s,
+            int8_operations_per_s: 7.0,
+            read_bytes_per_s,
+        };
+        assert_eq!(limits(1.0, 5.0).or_higher(limits(2.0, 4.0)), limits(2.0, 5.0));
     }
 
     #[test]
