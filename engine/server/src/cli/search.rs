@@ -145,3 +145,41 @@ pub(crate) fn hits_table(hits: &[pb::Hit]) -> String {
     });
     table(&["score", "id", "text"], &[0], rows.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranking(documents: &[(&str, f32)]) -> Option<pb::Ranking> {
+        let document = |&(id, score): &(&str, f32)| pb::RankedDocument { id: id.into(), score };
+        Some(pb::Ranking { documents: documents.iter().map(document).collect(), plan: None })
+    }
+
+    #[test]
+    fn rankings_stand_side_by_side_with_their_cost() {
+        let cost = pb::ExplanationCost {
+            reasoning_tokens: 1_024,
+            query_tokens: 8,
+            granted_budget: Some(2_000),
+            ..Default::default()
+        };
+        let explanation = pb::SearchExplanation {
+            direct: ranking(&[("a", 0.5), ("b", 0.25)]),
+            reasoned: ranking(&[("b", 0.75)]),
+            thought: None,
+            cost: Some(cost),
+        };
+        let text = rankings(&explanation);
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["1", "0.500", "a", "0.750", "b"]);
+        assert_eq!(lines[2], ["2", "0.250", "b"]);
+        assert!(text.ends_with("alone cost 1,024 thought tokens and 8 query tokens"), "{text}");
+
+        let none = Some(pb::ExplanationCost::default());
+        let free = rankings(&pb::SearchExplanation { cost: none, ..explanation.clone() });
+        assert!(free.ends_with("no tokens beside the answer"), "{free}");
+        let full = rankings(&pb::SearchExplanation { reasoned: None, ..explanation });
+        assert!(full.ends_with("no room for a thought"), "{full}");
+    }
+}

@@ -141,6 +141,26 @@ fn a_thought_that_meets_its_deadline_is_answered() {
 }
 
 #[test]
+fn thoughts_of_one_deadline_leave_time_for_each_other() {
+    let run = |thoughts: usize| -> Vec<Option<StopReason>> {
+        let mut bench = Bench::new(SHARES);
+        let ask = |i: usize| Ask::always(format!("{QUESTION} {i}"), 40);
+        let mut asked: Vec<Asked> = (0..thoughts).map(|i| bench.ask(ask(i))).collect();
+        bench.rounds(thoughts + 2);
+        // Two of these fit into the day that there is, three do not.
+        bench.thread.thoughts.pace.reembed.add(10 * HOUR);
+        bench.finish();
+        asked.iter_mut().map(|asked| usage(asked).stop_reason).collect()
+    };
+    assert_eq!(run(1), [Some(StopReason::Budget)]);
+    assert_eq!(run(2), [Some(StopReason::Budget); 2]);
+    // The last to be due stops; it is fast, so there is time for the others again.
+    let [first, second, last] = run(3)[..] else { panic!("three were asked") };
+    assert_eq!([first, second], [Some(StopReason::Budget); 2]);
+    assert_eq!(last, Some(StopReason::Deadline));
+}
+
+#[test]
 fn whoever_waits_to_think_when_time_is_up_is_answered() {
     let mut bench = Bench::new(SHARES);
     let hold = |_| Ask { adapts: false, ..Ask::always(QUESTION, 200) };
