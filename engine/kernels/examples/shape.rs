@@ -1,13 +1,20 @@
-//! Times a decoder of SmolLM2-135M's shape with random weights:
-//! `cargo run --release -p twn-kernels --example shape -- [four|eight|dense] [THREADS] [ISA]`.
+//! Times a decoder of SmolLM2-135M's shape with random weights, without a model and
+//! without anything but the kernels, for profiles and for other instruction sets:
+//!
+//! ```text
+//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode]
+//! perf record -e cpu-clock -- target/release/examples/shape four 2 avx-512 decode
+//! ```
+//!
+//! `prefill` and `decode` repeat that one thing for a profiler; `all` times everything.
 
 use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twn_kernels::{
-    AdapterLayer, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, KernelError,
-    LayerWeights, LowRankPair, Matrix, Precision, Source, Span,
+    Adapter, AdapterLayer, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, KernelError,
+    KvCache, LayerWeights, LowRankPair, Matrix, Precision, Source, Span,
 };
 
 const SHAPE: DecoderShape = DecoderShape {
@@ -33,7 +40,7 @@ fn main() -> Result<(), KernelError> {
     let wanted = arguments.get(2).map(|name| name.to_lowercase());
     let isa = Isa::available()
         .into_iter()
-        .rfind(|isa| wanted.as_ref().is_none_or(|name| isa.name().to_lowercase() == *name))
+        .rfind(|isa| wanted.as_ref().is_none_or(|name| isa.name().to_lowercase().starts_with(name)))
         .unwrap_or(Isa::best());
     let decoder = random_decoder(precision, threads, isa)?;
     println!(
@@ -41,6 +48,24 @@ fn main() -> Result<(), KernelError> {
         isa.name(),
         decoder.weight_bytes() >> 20
     );
+
+    match arguments.get(3).map(String::as_str) {
+        Some("prefill") => {
+            (0..60).for_each(|_| {
+                prefill(&decoder, 1, 128, None);
+            });
+            return Ok(());
+        }
+        Some("decode") => {
+            let mut caches = vec![decoder.new_cache()];
+            run(&decoder, &mut caches, 128, None);
+            (0..800).for_each(|_| {
+                run(&decoder, &mut caches, 1, None);
+            });
+            return Ok(());
+        }
+        _ => {}
+    }
 
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let rank = 8;
@@ -64,45 +89,44 @@ fn main() -> Result<(), KernelError> {
         let adapter = with_adapter.then_some(&adapter);
         println!("adapter: {with_adapter}");
         for (batch, len) in [(1, 128), (1, 512), (8, 128)] {
-            let tokens: Vec<u32> = (0..batch * len).map(|i| (i * 37 % 40_000) as u32).collect();
-            let mut best = f64::INFINITY;
-            for _ in 0..4 {
-                let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
-                let started = Instant::now();
-                let mut rows = decoder.embed(&tokens);
-                let mut spans: Vec<_> =
-                    caches.iter_mut().map(|cache| Span { len, cache }).collect();
-                decoder.forward(&mut rows, &mut spans, adapter);
-                best = best.min(started.elapsed().as_secs_f64());
-            }
-            println!("prefill {batch}x{len}: {:.0} tokens/s", (batch * len) as f64 / best);
+            let mut times: Vec<f64> =
+                (0..5).map(|_| prefill(&decoder, batch, len, adapter)).collect();
+            times.sort_by(f64::total_cmp);
+            println!("prefill {batch}x{len}: {:.0} tokens/s", (batch * len) as f64 / times[2]);
         }
         for batch in [1, 4, 8] {
             let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
-            let prompt: Vec<u32> = (0..128).collect();
-            for cache in &mut caches {
-                let mut rows = decoder.embed(&prompt);
-                decoder.forward(&mut rows, &mut [Span { len: 128, cache }], adapter);
-            }
-            let mut times = Vec::new();
-            for step in 0..64 {
-                let started = Instant::now();
-                let mut rows = decoder.embed(&vec![step; batch]);
-                let mut spans: Vec<_> =
-                    caches.iter_mut().map(|cache| Span { len: 1, cache }).collect();
-                decoder.forward(&mut rows, &mut spans, adapter);
-                decoder.logits(&rows);
-                times.push(started.elapsed().as_secs_f64());
-            }
+            run(&decoder, &mut caches, 128, adapter);
+            let mut times: Vec<f64> =
+                (0..64).map(|_| run(&decoder, &mut caches, 1, adapter)).collect();
             times.sort_by(f64::total_cmp);
-            println!(
-                "decode batch {batch}: median {:.0}, best {:.0} tokens/s",
-                batch as f64 / times[32],
-                batch as f64 / times[0]
-            );
+            println!("decode batch {batch}: {:.0} tokens/s", batch as f64 / times[32]);
         }
     }
     Ok(())
+}
+
+/// Runs prompts from empty caches; gives the seconds.
+fn prefill(decoder: &Decoder, batch: usize, len: usize, adapter: Option<&Adapter>) -> f64 {
+    let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
+    run(decoder, &mut caches, len, adapter)
+}
+
+/// Runs `len` tokens of every sequence, and the head on each one's last; gives the seconds.
+fn run(decoder: &Decoder, caches: &mut [KvCache], len: usize, adapter: Option<&Adapter>) -> f64 {
+    let tokens: Vec<u32> = (0..caches.len() * len).map(|i| (i * 37 % 40_000) as u32).collect();
+    let started = Instant::now();
+    let mut rows = decoder.embed(&tokens);
+    let mut spans: Vec<_> = caches.iter_mut().map(|cache| Span { len, cache }).collect();
+    decoder.forward(&mut rows, &mut spans, adapter);
+    let width = decoder.shape().hidden;
+    let last: Vec<f32> = rows
+        .chunks_exact(len * width)
+        .flat_map(|rows| &rows[(len - 1) * width..])
+        .copied()
+        .collect();
+    std::hint::black_box(decoder.logits(&last));
+    started.elapsed().as_secs_f64()
 }
 
 fn random_decoder(precision: Precision, threads: usize, isa: Isa) -> Result<Decoder, KernelError> {

@@ -1,7 +1,7 @@
 //! A running server: from options to a listening socket, through loading and warm-up
 //! to serving, and back down without losing anything acknowledged.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -31,8 +31,6 @@ const MAX_CONNECTION_CALLS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long calls get to see that the server closes, after draining took too long.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Seed of fresh adapters, so that an untrained encoder keeps its fingerprint.
-const ADAPTER_SEED: u64 = 0;
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How a server is set up.
@@ -40,14 +38,8 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct ServeOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The backbone: a GGUF file or a Hugging Face folder.
-    pub model: PathBuf,
-    /// An adapter folder; `None` makes fresh, untrained adapters.
-    pub adapters: Option<PathBuf>,
-    /// `cpu` or `cuda:N`.
-    pub device: String,
-    /// The most tokens that prompt, thought and queries may have together.
-    pub context_tokens: usize,
+    /// The model and how it runs.
+    pub encoder: LoadOptions,
     /// Data folder, threads, policy and limits.
     pub engine: EngineOptions,
     /// Bytes of the largest message in either direction.
@@ -169,14 +161,7 @@ async fn serve(
 
 /// Loads the encoder, opens the collections, warms up, and opens the doors.
 async fn load(options: ServeOptions, host: Arc<Host>, health: Health) -> anyhow::Result<()> {
-    let ServeOptions { model, adapters, device, context_tokens, engine, .. } = options;
-    let load = LoadOptions {
-        adapters,
-        device,
-        context_tokens,
-        seed: ADAPTER_SEED,
-        ..LoadOptions::new(model)
-    };
+    let ServeOptions { encoder: load, engine, .. } = options;
     let engine = tokio::task::spawn_blocking(move || -> anyhow::Result<Arc<Engine>> {
         let encoder = Encoder::load(&load).context("cannot load the encoder")?;
         Engine::start(encoder, engine).context("cannot open the data folder")

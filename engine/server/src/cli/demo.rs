@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Outcome, Session, model, serve::EngineArgs};
+use super::{ModelArgs, Outcome, Session, model, serve::EngineArgs};
 use crate::{config::Flag, demo};
 
 /// What to demonstrate.
@@ -22,25 +22,15 @@ pub struct DemoArgs {
     /// Keep the data in this folder instead of throwing it away
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Name of a model, a GGUF file, or a Hugging Face folder
-    #[arg(long, value_name = "NAME or PATH")]
-    pub model: Option<String>,
-    /// Adapter folder; without one the adapters are fresh and untrained
-    #[arg(long, value_name = "FOLDER")]
-    pub adapters: Option<PathBuf>,
-    /// `cpu`, or `cuda:0` in a build that has it
-    #[arg(long)]
-    pub device: Option<String>,
-    /// Tokens that prompt, thought and queries may have together
-    #[arg(long, value_name = "TOKENS")]
-    pub context_tokens: Option<usize>,
+    /// Which model runs, and how.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 impl DemoArgs {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
-        let DemoArgs { data, model, adapters, device, context_tokens, .. } = self.clone();
-        EngineArgs { data, model, adapters, device, context_tokens }.flags()
+        EngineArgs { data: self.data.clone(), model: self.model.clone() }.flags()
     }
 }
 

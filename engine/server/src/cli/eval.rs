@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use twn_encoder::{Encoder, LoadOptions, ReasoningMode, model::default_home};
+use twn_encoder::{Encoder, ReasoningMode, model::default_home};
 use twn_train::{
     Beir, DataSummary, EvalOptions, Evaluation, Report, Row, Stage, evaluate, evaluate_bm25,
 };
 
-use super::{Outcome, Session, model, serve::EngineArgs};
+use super::{ModelArgs, Outcome, Session, model};
 use crate::{
     config::Flag,
     output::{Output, Progress, figures, table},
@@ -73,18 +73,8 @@ pub struct BeirArgs {
     /// Pull the model first if it is not there
     #[arg(long)]
     pull: bool,
-    /// Name of a pulled model, a GGUF file, or a Hugging Face folder
-    #[arg(long, value_name = "NAME or PATH")]
-    model: Option<String>,
-    /// Adapter folder; without one the adapters are fresh and untrained
-    #[arg(long, value_name = "FOLDER")]
-    adapters: Option<PathBuf>,
-    /// `cpu`, or `cuda:0` in a build that has it
-    #[arg(long)]
-    device: Option<String>,
-    /// Tokens that prompt, thought and queries may have together
-    #[arg(long, value_name = "TOKENS")]
-    context_tokens: Option<usize>,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 /// When an input thinks.
@@ -120,14 +110,7 @@ impl EvalCommand {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
         let Self::Beir(arguments) = self;
-        let engine = EngineArgs {
-            data: None,
-            model: arguments.model.clone(),
-            adapters: arguments.adapters.clone(),
-            device: arguments.device.clone(),
-            context_tokens: arguments.context_tokens,
-        };
-        engine.flags()
+        arguments.model.flags()
     }
 }
 
@@ -170,13 +153,7 @@ pub async fn run(command: EvalCommand, session: &Session) -> anyhow::Result<Outc
     // Data that can't be read is said before a model is loaded or pulled.
     let data = read(&arguments.folder).await?;
     let model = model::locate(session, arguments.pull).await?;
-    let section = &session.config().model;
-    let load = LoadOptions {
-        adapters: section.adapters.clone(),
-        device: section.device.clone(),
-        context_tokens: section.context_tokens,
-        ..LoadOptions::new(model)
-    };
+    let load = session.config().model.load_options(&model);
 
     let report = tokio::task::spawn_blocking(move || -> anyhow::Result<Report> {
         let mut evaluations = Vec::new();

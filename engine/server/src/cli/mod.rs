@@ -16,6 +16,7 @@ pub mod search;
 pub mod serve;
 
 mod filter;
+mod model_args;
 mod policy;
 mod session;
 
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use model_args::ModelArgs;
 pub use policy::PolicyArgs;
 pub use session::{ServerArg, Session, start_log};
 

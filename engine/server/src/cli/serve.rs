@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, Session, model};
+use super::{ModelArgs, Outcome, Session, model};
 use crate::{
     client::Client,
     config::Flag,
@@ -38,41 +38,19 @@ pub struct EngineArgs {
     /// Folder that holds the collections
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Name of a pulled model, a GGUF file, or a Hugging Face folder
-    #[arg(long, value_name = "NAME or PATH")]
-    pub model: Option<String>,
-    /// Adapter folder; without one the adapters are fresh and untrained
-    #[arg(long, value_name = "FOLDER")]
-    pub adapters: Option<PathBuf>,
-    /// `cpu`, or `cuda:0` in a build that has it
-    #[arg(long)]
-    pub device: Option<String>,
-    /// Tokens that prompt, thought and queries may have together
-    #[arg(long, value_name = "TOKENS")]
-    pub context_tokens: Option<usize>,
+    /// Which model runs, and how.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 impl EngineArgs {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let mut flags = Vec::new();
-        if let Some(data) = &self.data {
-            flags.push(Flag::new("data.path", "--data", path(data)));
-        }
-        if let Some(model) = &self.model {
-            flags.extend(model::flags(model));
-        }
-        if let Some(adapters) = &self.adapters {
-            flags.push(Flag::new("model.adapters", "--adapters", path(adapters)));
-        }
-        if let Some(device) = &self.device {
-            flags.push(Flag::new("model.device", "--device", device.as_str()));
-        }
-        if let Some(tokens) = self.context_tokens {
-            flags.push(Flag::new("model.context_tokens", "--context-tokens", tokens));
-        }
-        flags
+        let data = self
+            .data
+            .as_ref()
+            .map(|path| Flag::new("data.path", "--data", path.to_string_lossy().into_owned()));
+        data.into_iter().chain(self.model.flags()).collect()
     }
 }
 

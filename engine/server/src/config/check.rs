@@ -9,6 +9,7 @@ use super::Config;
 const MESSAGE_ROOM_BYTES: usize = 4_096;
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const SEARCH_THREADS_MAX: usize = 1_024;
+const MODEL_THREADS_MAX: usize = 256;
 const DRAIN_S_MAX: u64 = 86_400;
 const CACHE_BYTES_MAX: usize = 1 << 40;
 
@@ -35,6 +36,11 @@ pub fn problems(config: &Config) -> Vec<String> {
     demand(
         (1..=SEARCH_THREADS_MAX).contains(&threads),
         format!("`search.threads` is {threads}, outside 1 to {SEARCH_THREADS_MAX}"),
+    );
+    let threads = config.model.threads;
+    demand(
+        threads <= MODEL_THREADS_MAX,
+        format!("`model.threads` is {threads}, at most {MODEL_THREADS_MAX}"),
     );
     let context = config.model.context_tokens;
     demand(context > 0, "`model.context_tokens` is 0, it must be at least 1".to_owned());

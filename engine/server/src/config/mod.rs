@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use twn_encoder::{EncoderError, model};
+use twn_encoder::{EncoderError, LoadOptions, Precision, model};
 use twn_service::{
     BatchOptions, CacheOptions, EngineOptions, Limits, PolicyDefaults, PressureOptions,
 };
@@ -103,8 +103,12 @@ pub struct ModelSection {
     pub path: Option<PathBuf>,
     /// An adapter folder; without one the adapters are fresh and untrained.
     pub adapters: Option<PathBuf>,
-    /// `cpu` or `cuda:N`.
+    /// `cpu` (the fused pass), `flex` (the portable module on the CPU) or `cuda:N`.
     pub device: String,
+    /// How exactly the fused pass keeps the weights.
+    pub precision: Precision,
+    /// Threads of the fused pass; 0 takes one for each core.
+    pub threads: usize,
     /// The most tokens that prompt, thought and queries may have together.
     pub context_tokens: usize,
 }
@@ -116,6 +120,8 @@ impl Default for ModelSection {
             path: None,
             adapters: None,
             device: "cpu".to_owned(),
+            precision: Precision::Auto,
+            threads: 0,
             context_tokens: 2_048,
         }
     }
@@ -131,6 +137,18 @@ pub enum ModelPlace {
 }
 
 impl ModelSection {
+    /// Says how to load the encoder on `model`.
+    pub fn load_options(&self, model: &Path) -> LoadOptions {
+        LoadOptions {
+            adapters: self.adapters.clone(),
+            device: self.device.clone(),
+            precision: self.precision,
+            threads: self.threads,
+            context_tokens: self.context_tokens,
+            ..LoadOptions::new(model)
+        }
+    }
+
     /// Finds the model without fetching anything.
     ///
     /// # Errors
@@ -218,10 +236,7 @@ impl Config {
     pub fn serve_options(&self, model: &Path) -> ServeOptions {
         ServeOptions {
             listen: self.server.listen,
-            model: model.to_owned(),
-            adapters: self.model.adapters.clone(),
-            device: self.model.device.clone(),
-            context_tokens: self.model.context_tokens,
+            encoder: self.model.load_options(model),
             engine: EngineOptions {
                 data: self.data.path.clone(),
                 search_threads: self.search.threads,

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
+use twn_encoder::LoadOptions;
 use twn_protos::v1::{
     CreateCollectionRequest, collection_service_client::CollectionServiceClient,
     embed_service_client::EmbedServiceClient, info_service_client::InfoServiceClient,
@@ -104,10 +105,7 @@ pub(crate) async fn connect(address: SocketAddr) -> Channel {
 fn options(data: PathBuf) -> ServeOptions {
     ServeOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        model: tiny_model(),
-        adapters: None,
-        device: "cpu".to_owned(),
-        context_tokens: CONTEXT_TOKENS,
+        encoder: LoadOptions { context_tokens: CONTEXT_TOKENS, ..LoadOptions::new(tiny_model()) },
         engine: EngineOptions {
             data,
             search_threads: 2,
