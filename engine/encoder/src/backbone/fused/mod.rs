@@ -2,7 +2,7 @@
 //!
 //! The operation takes and gives burn tensors on the CPU, whose memory is host memory, and
 //! hands it to `twn-kernels` as slices: per-operation dispatch would lose half of the
-//! decoding speed (docs/adr/0007).
+//! decoding speed (docs/adr/0010).
 
 mod load;
 mod lora;
