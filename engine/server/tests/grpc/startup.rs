@@ -34,7 +34,7 @@ async fn health(server: &TestServer, service: &str) -> ServingStatus {
 #[tokio::test(flavor = "multi_thread")]
 async fn server_without_its_model_is_unavailable_and_says_why() {
     let nowhere = PathBuf::from("/nonexistent/model");
-    let mut server = TestServer::listening(|options| options.model = nowhere).await;
+    let mut server = TestServer::listening(|options| options.encoder.model = nowhere).await;
     for service in SERVICES {
         assert_eq!(health(&server, service).await, ServingStatus::NotServing, "{service}");
     }
