@@ -25,7 +25,7 @@ pub(crate) struct Kernels {
     pub(crate) add_low_rank_half: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
     pub(crate) add_low_rank_single:
         unsafe fn(*const f32, *const f32, usize, usize, usize, *mut f32),
-    pub(crate) rotate: unsafe fn(*const f32, (&[f32], &[f32]), f32, *mut f32),
+    pub(crate) rotate: unsafe fn(*const f32, rope::Angles<'_>, f32, *mut f32),
     pub(crate) place_half: unsafe fn(&[f32], *const f32, *mut f16, usize, usize),
     pub(crate) place_single: unsafe fn(&[f32], *const f32, *mut f32, usize, usize),
     pub(crate) attend_half: unsafe fn(&AttentionTile<'_>),
@@ -142,7 +142,7 @@ macro_rules! entries {
             $(#[$feature])?
             unsafe fn rotate(
                 head: *const f32,
-                angles: (&[f32], &[f32]),
+                angles: rope::Angles<'_>,
                 scale: f32,
                 out: *mut f32,
             ) {

@@ -31,24 +31,22 @@ impl Rope {
         self.cos.len() / self.half.max(1)
     }
 
-    /// Cosines and sines of a position, `head_dim / 2` each.
-    pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
+    /// Finds a position's factors.
+    pub(crate) fn at(&self, position: usize) -> Angles<'_> {
         let range = position * self.half..(position + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }
 }
+
+/// Cosines and sines of one position, half as many each as a head is wide.
+pub(crate) type Angles<'a> = (&'a [f32], &'a [f32]);
 
 /// Turns one head: element `i` with element `i + half` by the angle `i`; then scales.
 ///
 /// # Safety
 /// `head` and `out` hold `2 * cos.len()` values and may be the same.
 #[inline(always)]
-pub(crate) unsafe fn rotate(
-    head: *const f32,
-    (cos, sin): (&[f32], &[f32]),
-    scale: f32,
-    out: *mut f32,
-) {
+pub(crate) unsafe fn rotate(head: *const f32, (cos, sin): Angles<'_>, scale: f32, out: *mut f32) {
     let half = cos.len();
     for i in 0..half {
         // SAFETY: the caller's promise.

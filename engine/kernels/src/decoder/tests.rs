@@ -183,26 +183,27 @@ impl Plain {
     }
 }
 
+/// `A` and `B` of one linear.
+type Factors = Option<(Vec<f32>, Vec<f32>)>;
+
 /// An adapter of one rank on some of the linears.
 struct PlainAdapter {
     rank: usize,
     scale: f32,
     /// For each layer and linear `A` and `B`.
-    pairs: Vec<Vec<Option<(Vec<f32>, Vec<f32>)>>>,
+    pairs: Vec<[Factors; 7]>,
 }
 
 impl PlainAdapter {
     fn random(plain: &Plain, rank: usize) -> Self {
         let mut random = Random::new(5);
         let pairs = plain.layers.iter().enumerate().map(|(layer, linears)| {
-            let pairs = linears.iter().enumerate().map(|(which, linear)| {
+            std::array::from_fn(|which| {
                 // Each layer misses another linear.
-                (which != layer % 7).then(|| {
-                    let a = random.values(rank * linear.columns);
-                    (a, random.values(rank * linear.rows))
-                })
-            });
-            pairs.collect()
+                let linear = (which != layer % 7).then(|| &linears[which])?;
+                let a = random.values(rank * linear.columns);
+                Some((a, random.values(rank * linear.rows)))
+            })
         });
         Self { rank, scale: 0.05, pairs: pairs.collect() }
     }
@@ -219,35 +220,17 @@ impl PlainAdapter {
         }
     }
 
+    fn layer<'a>(&self, factors: &'a [Factors; 7]) -> AdapterLayer<'a> {
+        let [query, key, value, output, gate, up, down] = factors.each_ref().map(|factors| {
+            let (rank, scale) = (self.rank, self.scale);
+            factors.as_ref().map(|(a, b)| LowRankPair { a, b, rank, scale })
+        });
+        AdapterLayer { qkv: [query, key, value], output, gate_up: [gate, up], down }
+    }
+
     fn pack(&self, decoder: &Decoder) -> Adapter {
-        let pair = |layer: &[Option<(Vec<f32>, Vec<f32>)>], which: usize| {
-            // The slices live as long as `self`; a helper cannot say so without a name.
-            layer[which].as_ref().map(|(a, b)| (a.clone(), b.clone()))
-        };
-        let owned: Vec<Vec<_>> = self
-            .pairs
-            .iter()
-            .map(|layer| (0..7).map(|which| pair(layer, which)).collect())
-            .collect();
-        let layers: Vec<AdapterLayer<'_>> = owned
-            .iter()
-            .map(|layer: &Vec<Option<(Vec<f32>, Vec<f32>)>>| {
-                let pair = |which: usize| {
-                    layer[which].as_ref().map(|(a, b)| LowRankPair {
-                        a,
-                        b,
-                        rank: self.rank,
-                        scale: self.scale,
-                    })
-                };
-                AdapterLayer {
-                    qkv: [pair(0), pair(1), pair(2)],
-                    output: pair(3),
-                    gate_up: [pair(4), pair(5)],
-                    down: pair(6),
-                }
-            })
-            .collect();
+        let layers: Vec<AdapterLayer<'_>> =
+            self.pairs.iter().map(|factors| self.layer(factors)).collect();
         decoder.pack_adapter(&layers).expect("fits")
     }
 }

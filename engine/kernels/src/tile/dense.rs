@@ -52,18 +52,21 @@ unsafe fn part<V: Lanes, const M: usize, const S: usize>(
         let mut sums = [[V::splat(0.0); 2]; S];
         for column in 0..columns {
             let values = rows.dense.add(column * M + first);
-            for register in 0..registers {
-                let weight = V::load(weights.values.add(column * GROUP + register * V::WIDTH));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = V::splat(values.add(row).read());
-                    sums[register] = value.mul_add(weight, sums[register]);
+            let mut group = [V::splat(0.0); 2];
+            for (register, weight) in group.iter_mut().enumerate().take(registers) {
+                *weight = V::load(weights.values.add(column * GROUP + register * V::WIDTH));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = V::splat(values.add(row).read());
+                for (sum, weight) in sums.iter_mut().zip(group).take(registers) {
+                    *sum = value.mul_add(weight, *sum);
                 }
             }
         }
         for (row, sums) in sums.iter().enumerate() {
-            for register in 0..registers {
+            for (register, sum) in sums.iter().enumerate().take(registers) {
                 let at = (first + row) * GROUP + register * V::WIDTH;
-                sums[register].store(out.as_mut_ptr().add(at));
+                sum.store(out.as_mut_ptr().add(at));
             }
         }
     }
