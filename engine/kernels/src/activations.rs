@@ -78,11 +78,11 @@ impl Activations {
             rows,
             blocks,
             is_quantised,
-            quants: Shared::of(&mut self.quants),
-            scales: Shared::of(&mut self.scales),
-            totals: Shared::of(&mut self.totals),
-            sums: Shared::of(&mut self.sums),
-            dense: Shared::of(&mut self.dense),
+            quants: Shared::new(self.quants.address()),
+            scales: Shared::new(self.scales.address()),
+            totals: Shared::new(self.totals.address()),
+            sums: Shared::new(self.sums.address()),
+            dense: Shared::new(self.dense.address()),
         }
     }
 }

@@ -147,8 +147,8 @@ fn check(pair: Option<&LowRankPair<'_>>, width: usize, columns: usize) -> Result
     match pair {
         Some(pair)
             if pair.rank == 0
-                || pair.a.len() != pair.rank * columns
-                || pair.b.len() != pair.rank * width =>
+                || Some(pair.a.len()) != pair.rank.checked_mul(columns)
+                || Some(pair.b.len()) != pair.rank.checked_mul(width) =>
         {
             let problem = format!(
                 "a low-rank pair of rank {} has {} and {} values, for a linear from {columns} \
@@ -179,6 +179,8 @@ pub struct AdapterLayer<'a> {
 /// One adapter, packed for a decoder.
 #[derive(Debug)]
 pub struct Adapter {
+    /// What it was packed for: a pass over other sizes would read beyond its factors.
+    pub(crate) fit: Fit,
     pub(crate) layers: Vec<LayerAdapter>,
 }
 
@@ -191,23 +193,27 @@ pub(crate) struct LayerAdapter {
     pub(crate) down: Option<LowRank>,
 }
 
-/// Widths of the linears that additions go with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Widths {
+/// What a decoder asks of an adapter: layers, the linears' widths, and how the first
+/// factors are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fit {
+    pub(crate) layers: usize,
     pub(crate) hidden: usize,
     pub(crate) intermediate: usize,
     pub(crate) queries: usize,
     pub(crate) keys: usize,
+    pub(crate) precision: Precision,
 }
 
 impl Adapter {
     /// Packs the layers of an adapter.
-    pub(crate) fn pack(
-        layers: &[AdapterLayer<'_>],
-        widths: Widths,
-        precision: Precision,
-    ) -> Result<Self, KernelError> {
-        let Widths { hidden, intermediate, queries, keys } = widths;
+    pub(crate) fn pack(layers: &[AdapterLayer<'_>], fit: Fit) -> Result<Self, KernelError> {
+        if layers.len() != fit.layers {
+            let problem =
+                format!("the adapter has {} layers, the decoder {}", layers.len(), fit.layers);
+            return Err(KernelError::Shape { problem });
+        }
+        let Fit { hidden, intermediate, queries, keys, precision, .. } = fit;
         let layer = |layer: &AdapterLayer<'_>| {
             let pack = |pairs: &[_], outputs: &[_], columns| {
                 LowRank::pack(pairs, outputs, columns, precision)
@@ -219,7 +225,7 @@ impl Adapter {
                 down: pack(&[layer.down], &[hidden], intermediate)?,
             })
         };
-        Ok(Self { layers: layers.iter().map(layer).collect::<Result<_, KernelError>>()? })
+        Ok(Self { fit, layers: layers.iter().map(layer).collect::<Result<_, KernelError>>()? })
     }
 
     /// Bytes the factors take.

@@ -63,6 +63,12 @@ impl<T: Number> Buffer<T> {
         }
     }
 
+    /// The address of the first value. Makes no reference to the values, so addresses
+    /// that were given out before stay good.
+    pub(crate) fn address(&self) -> *mut T {
+        self.start.as_ptr()
+    }
+
     fn layout(len: usize) -> Layout {
         let bytes = len.checked_mul(size_of::<T>()).expect("buffer fits the address space");
         Layout::from_size_align(bytes, ALIGN).expect("buffer fits the address space")

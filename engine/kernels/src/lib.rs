@@ -13,6 +13,8 @@
 mod activations;
 mod adapter;
 mod attention;
+#[doc(hidden)]
+pub mod bench;
 mod buffer;
 mod decoder;
 mod error;

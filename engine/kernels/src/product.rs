@@ -1,7 +1,8 @@
 //! Weights times activations, shared out over the team.
 
 use crate::{
-    activations::{Layout, TILE},
+    Isa, Team,
+    activations::{Activations, Layout, TILE},
     adapter::{LowRank, SecondFactor},
     buffer::Shared,
     kernels::Kernels,
@@ -35,6 +36,49 @@ pub(crate) struct Finished {
     pub(crate) row: usize,
     /// How many rows.
     pub(crate) rows: usize,
+}
+
+impl Matrix {
+    /// Multiplies rows of inputs (`[rows, columns]`) on the team's threads:
+    /// `[rows, outputs]`, the stacked parts' outputs one after another. Quantised weights
+    /// round the inputs to int8 in blocks of 32. A row's outputs do not depend on the rows
+    /// beside it nor on the number of threads.
+    ///
+    /// # Panics
+    /// Panics when `rows` is not whole rows, or this machine does not have the instruction
+    /// set.
+    pub fn multiply(&self, rows: &[f32], team: &Team, isa: Isa) -> Vec<f32> {
+        let (kernels, columns) = (Kernels::of(isa), self.columns());
+        assert!(rows.len().is_multiple_of(columns), "inputs are whole rows of {columns}");
+        let (count, width) = (rows.len() / columns, self.parts().iter().sum::<usize>());
+        let mut products = vec![0.0; count * width];
+        if count == 0 {
+            return products;
+        }
+        let mut activations = Activations::default();
+        activations.ensure(count, columns, self.is_quantised());
+        let input = activations.layout(count, columns, self.is_quantised());
+        for (row, values) in rows.chunks_exact(columns).enumerate() {
+            // SAFETY: the row is `columns` wide and the layout has room for it.
+            unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+        }
+        let out = Shared::of(&mut products);
+        let product = Product { kernels, matrix: self, input, low_rank: None };
+        team.run(&|member| {
+            product.run(member, |tile, outputs| {
+                let (first, len) = self.unpadded(tile.output);
+                for row in 0..tile.rows {
+                    // SAFETY: each output belongs to one tile, and tiles to one thread.
+                    unsafe {
+                        let to = out.at((tile.row + row) * width + first);
+                        let from = outputs.as_ptr().add(row * GROUP);
+                        std::ptr::copy_nonoverlapping(from, to, len);
+                    }
+                }
+            });
+        });
+        products
+    }
 }
 
 impl Product<'_> {

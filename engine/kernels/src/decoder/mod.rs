@@ -12,9 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
 
 use crate::{
-    Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Precision, Team,
-    activations::Activations, adapter::Widths, kernels::Kernels, kv::PageShape, product::Product,
-    rope::Rope,
+    Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Precision, Team, adapter::Fit,
+    kernels::Kernels, kv::PageShape, rope::Rope,
 };
 use pass::Pass;
 use workspace::Workspace;
@@ -63,7 +62,7 @@ impl Decoder {
     /// Puts a decoder together and starts its threads.
     ///
     /// # Errors
-    /// Refuses weights that do not fit the shape; fails when the system gives no thread.
+    /// Refuses weights that do not fit the shape or mix f32 with quantised layers; fails when the system gives no thread.
     ///
     /// # Panics
     /// Panics when this machine does not have the instruction set.
@@ -131,21 +130,20 @@ impl Decoder {
     /// Refuses another number of layers, factors that do not fit the linears, and values
     /// that are not finite.
     pub fn pack_adapter(&self, layers: &[AdapterLayer<'_>]) -> Result<Adapter, KernelError> {
+        Adapter::pack(layers, self.adapter_fit())
+    }
+
+    fn adapter_fit(&self) -> Fit {
         let shape = &self.shape;
-        if layers.len() != shape.layers {
-            let problem =
-                format!("the adapter has {} layers, the decoder {}", layers.len(), shape.layers);
-            return Err(KernelError::Shape { problem });
-        }
-        let widths = Widths {
+        let is_quantised = self.weights.is_quantised();
+        Fit {
+            layers: shape.layers,
             hidden: shape.hidden,
             intermediate: shape.intermediate,
             queries: shape.heads * shape.head_dim,
             keys: shape.kv_heads * shape.head_dim,
-        };
-        let is_quantised = self.weights.layers.iter().any(|layer| layer.qkv.is_quantised());
-        let precision = if is_quantised { Precision::Eight } else { Precision::Dense };
-        Adapter::pack(layers, widths, precision)
+            precision: if is_quantised { Precision::Eight } else { Precision::Dense },
+        }
     }
 
     /// Looks up tokens: `[tokens, hidden]`.
@@ -165,14 +163,22 @@ impl Decoder {
     /// that it has a pair for.
     ///
     /// # Panics
-    /// Panics when the spans' lengths do not add up to T, a span is empty, or a position
-    /// lies beyond the rotary tables.
+    /// Panics when the spans' lengths do not add up to T, a span is empty, a position lies
+    /// beyond the rotary tables, or a cache or the adapter was made for another decoder.
     pub fn forward(&self, rows: &mut [f32], spans: &mut [Span<'_>], adapter: Option<&Adapter>) {
+        // The kernels read and write without looking back, so all that they rely on is
+        // checked here.
+        for span in spans.iter() {
+            assert!(span.len > 0, "no span is empty");
+            let end = span.cache.len().saturating_add(span.len);
+            assert!(end <= self.rope.positions(), "positions lie within the rotary tables");
+            assert!(span.cache.is_of(&self.pool), "the cache is this decoder's");
+        }
+        if let Some(adapter) = adapter {
+            assert_eq!(adapter.fit, self.adapter_fit(), "the adapter is this decoder's");
+        }
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.len(), total * self.shape.hidden, "spans cover the rows");
-        assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
-        let end = spans.iter().map(|span| span.cache.len() + span.len).max().unwrap_or(0);
-        assert!(end <= self.rope.positions(), "positions lie within the rotary tables");
         if total == 0 {
             return;
         }
@@ -188,36 +194,10 @@ impl Decoder {
 
     /// Scores the next token for each row of hidden states (`[rows, hidden]`):
     /// `[rows, vocab]`.
+    ///
+    /// # Panics
+    /// Panics when `hidden` is not whole rows.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        let (width, vocab) = (self.shape.hidden, self.shape.vocab);
-        let rows = hidden.len() / width;
-        let mut logits = vec![0.0; rows * vocab];
-        if rows == 0 {
-            return logits;
-        }
-        let head = self.weights.head();
-        let mut activations = Activations::default();
-        activations.ensure(rows, width, head.is_quantised());
-        let input = activations.layout(rows, width, head.is_quantised());
-        for (row, values) in hidden.chunks_exact(width).enumerate() {
-            // SAFETY: the row is `width` wide and the layout has room for it.
-            unsafe { self.kernels.lay(values.as_ptr(), width, &input, row) };
-        }
-        let out = crate::buffer::Shared::of(&mut logits);
-        let product = Product { kernels: self.kernels, matrix: head, input, low_rank: None };
-        self.team.run(&|member| {
-            product.run(member, |tile, outputs| {
-                let len = (vocab - tile.output).min(outputs.len() / crate::activations::TILE);
-                for row in 0..tile.rows {
-                    // SAFETY: each output belongs to one tile, and tiles to one thread.
-                    unsafe {
-                        let to = out.at((tile.row + row) * vocab + tile.output);
-                        let from = outputs.as_ptr().add(row * crate::matrix::GROUP);
-                        std::ptr::copy_nonoverlapping(from, to, len);
-                    }
-                }
-            });
-        });
-        logits
+        self.weights.head().multiply(hidden, &self.team, self.options.isa)
     }
 }

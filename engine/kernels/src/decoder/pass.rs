@@ -39,7 +39,8 @@ pub(super) struct Pass<'a> {
     /// Activations before products from the residual stream, from attention and from the
     /// feed-forward network: one memory, three shapes; for each thread in a small pass.
     inputs: Vec<[Layout; 3]>,
-    /// Every sequence has one row, so a row's attention needs no other row's keys.
+    /// Every sequence has one row and every key-value head one unit, so that a unit can
+    /// place the only key it waits for by itself.
     is_step: bool,
     sequences: Vec<Sequence>,
     /// For each row its sequence and position.
@@ -94,8 +95,7 @@ impl<'a> Pass<'a> {
             head_width: pages.head_width,
             low_rank: adapter.map_or(0, Adapter::width_max),
         };
-        let is_quantised =
-            decoder.weights.layers.first().is_some_and(|layer| layer.qkv.is_quantised());
+        let is_quantised = decoder.weights.is_quantised();
         workspace.ensure(&sizes, is_quantised);
 
         let group = shape.heads / shape.kv_heads;
@@ -125,7 +125,8 @@ impl<'a> Pass<'a> {
                 .iter_mut()
                 .map(|memory| widths.map(|width| memory.layout(sizes.rows, width, is_quantised)))
                 .collect(),
-            is_step: sequences.len() == places.len(),
+            is_step: units.len() == places.len() * shape.kv_heads
+                && sequences.len() == places.len(),
             decoder,
             adapter,
             sizes,

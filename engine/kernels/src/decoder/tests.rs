@@ -446,3 +446,101 @@ fn weights_that_do_not_fit_are_refused() {
     let refused = Decoder::new(other, weights, options(Isa::Portable, 1, true));
     assert!(refused.expect_err("does not fit").to_string().contains("layer 0"));
 }
+
+#[test]
+fn a_head_shared_by_very_many_queries_is_rotated_once() {
+    // More queries for a key than one unit of attention takes.
+    let shape = DecoderShape { heads: 60, kv_heads: 1, head_dim: 4, ..odd_shape() };
+    let plain = Plain::random(&shape, false);
+    let tokens = tokens(12, 5);
+    for isa in Isa::available() {
+        let decoder = plain.decoder(Precision::Dense, options(isa, 2, false));
+        let whole = run(&decoder, &mut decoder.new_cache(), &tokens, None);
+        assert_close(&whole, &plain.reference(&tokens, None), 1e-5);
+        let mut cache = decoder.new_cache();
+        let steps: Vec<f32> =
+            tokens.iter().flat_map(|token| run(&decoder, &mut cache, &[*token], None)).collect();
+        assert!(whole == steps, "{isa:?}");
+    }
+}
+
+#[track_caller]
+fn assert_panics(message: &str, run: impl FnOnce()) {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    let panic = caught.expect_err("refused");
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    assert!(text.expect("a message").contains(message));
+}
+
+#[test]
+fn what_was_made_for_another_decoder_is_refused() {
+    let plain = Plain::random(&even_shape(), false);
+    let small = Plain::random(&odd_shape(), false);
+    let decoder = plain.decoder(Precision::Eight, options(Isa::best(), 2, true));
+    let other = small.decoder(Precision::Eight, options(Isa::best(), 1, true));
+    let dense = plain.decoder(Precision::Dense, options(Isa::best(), 1, true));
+    assert_panics("the cache is this decoder's", || {
+        run(&decoder, &mut other.new_cache(), &[1, 2], None);
+    });
+    let foreign = PlainAdapter::random(&small, 3).pack(&other);
+    let unquantised = PlainAdapter::random(&plain, 3).pack(&dense);
+    for adapter in [foreign, unquantised] {
+        assert_panics("the adapter is this decoder's", || {
+            run(&decoder, &mut decoder.new_cache(), &[1, 2], Some(&adapter));
+        });
+    }
+    // Lengths whose sum wraps around to the number of rows.
+    let (mut first, mut second) = (decoder.new_cache(), decoder.new_cache());
+    run(&decoder, &mut first, &[1], None);
+    assert_panics("positions lie within", || {
+        let mut rows = decoder.embed(&[1, 2]);
+        let spans =
+            &mut [Span { len: usize::MAX, cache: &mut first }, Span { len: 3, cache: &mut second }];
+        decoder.forward(&mut rows, spans, None);
+    });
+    assert_panics("whole rows", || drop(decoder.logits(&[0.0; 65])));
+    // The refusals leave the decoder as it was.
+    run(&decoder, &mut first, &[2], None);
+    assert_eq!((first.len(), second.len()), (2, 0));
+}
+
+#[test]
+fn layers_of_different_kinds_and_sizes_that_wrap_are_refused() {
+    let plain = Plain::random(&even_shape(), false);
+    let make = |precision| plain.decoder(precision, options(Isa::Portable, 1, true)).weights;
+    let mut mixed = make(Precision::Eight);
+    mixed.layers[1].down = make(Precision::Dense).layers.remove(1).down;
+    let refused = Decoder::new(even_shape(), mixed, options(Isa::Portable, 1, true));
+    assert!(refused.expect_err("mixed").to_string().contains("layer 1"));
+    // heads * head_dim wraps around to the 128 that the weights have.
+    let shape = DecoderShape { heads: (1 << 59) + 4, ..even_shape() };
+    let refused = Decoder::new(shape, make(Precision::Eight), options(Isa::Portable, 1, true));
+    assert!(refused.expect_err("wraps").to_string().contains("size of a head"));
+}
+
+#[test]
+fn values_that_are_not_finite_stay_in_their_sequence() {
+    each_decoder(|decoder, adapter| {
+        let hidden = decoder.shape().hidden;
+        let good = decoder.embed(&tokens(13, 7));
+        let mut alone = good.clone();
+        let mut cache = decoder.new_cache();
+        decoder.forward(&mut alone, &mut [Span { len: 7, cache: &mut cache }], adapter);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, 1e-45] {
+            let (mut first, mut second) = (decoder.new_cache(), decoder.new_cache());
+            let mut rows = vec![bad; 5 * hidden];
+            rows.extend(&good);
+            let spans =
+                &mut [Span { len: 5, cache: &mut first }, Span { len: 7, cache: &mut second }];
+            decoder.forward(&mut rows, spans, adapter);
+            assert!(rows[5 * hidden..] == alone, "{bad} {:?}", decoder.options());
+            // The pages that held them are used again.
+            drop(first);
+            let mut again = good.clone();
+            let mut cache = decoder.new_cache();
+            decoder.forward(&mut again, &mut [Span { len: 7, cache: &mut cache }], adapter);
+            assert!(again == alone, "{bad} {:?}", decoder.options());
+        }
+    });
+}

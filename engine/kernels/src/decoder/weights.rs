@@ -61,6 +61,11 @@ impl DecoderWeights {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// Tells whether the layers' activations are quantised: all of them are, or none.
+    pub(super) fn is_quantised(&self) -> bool {
+        self.layers.first().is_some_and(|layer| layer.qkv.is_quantised())
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let layers: usize = self.layers.iter().map(LayerWeights::bytes).sum();
         layers + self.embedding.bytes() + self.head.as_ref().map_or(0, Matrix::bytes)
@@ -84,7 +89,14 @@ impl DecoderWeights {
         if sizes.contains(&0) || !heads_fit || self.layers.len() != shape.layers {
             return wrong("the number of heads or layers");
         }
-        let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+        // Sizes that wrapped around would pass for small ones, and the kernels trust them.
+        // 4096: keys and values of 32 positions in f32, a head rounded up to 16 values.
+        let page = [shape.layers, shape.kv_heads, shape.head_dim, 4096];
+        let page = page.iter().try_fold(1_usize, |size, &by| size.checked_mul(by));
+        let (Some(queries), Some(_)) = (shape.heads.checked_mul(shape.head_dim), page) else {
+            return wrong("the size of a head");
+        };
+        let keys = shape.kv_heads * shape.head_dim;
         let fits = |matrix: &Matrix, outputs: &[usize], inputs: usize| {
             matrix.parts() == outputs && matrix.columns() == inputs
         };
@@ -94,7 +106,12 @@ impl DecoderWeights {
         {
             return wrong("the embedding, the head or the final norm");
         }
+        let is_quantised = self.is_quantised();
         for (index, layer) in self.layers.iter().enumerate() {
+            let LayerWeights { qkv, output, gate_up, down, .. } = layer;
+            if [qkv, output, gate_up, down].iter().any(|m| m.is_quantised() != is_quantised) {
+                return wrong(&format!("f32 beside quantised weights in layer {index}"));
+            }
             let layer_fits = fits(&layer.qkv, &[queries, keys, keys], shape.hidden)
                 && fits(&layer.output, &[shape.hidden], queries)
                 && fits(&layer.gate_up, &[shape.intermediate; 2], shape.hidden)

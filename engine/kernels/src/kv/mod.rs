@@ -47,6 +47,11 @@ impl KvCache {
         self.pages.len() * self.pool.page_bytes()
     }
 
+    /// Tells whether the pages come from `pool`.
+    pub(crate) fn is_of(&self, pool: &Arc<KvPool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
     /// Makes the pages for `added` more positions writable: new ones, and a copy of the
     /// last if it is shared. Returns the pages' addresses.
     pub(crate) fn extend(&mut self, added: usize) -> Vec<*mut u8> {

@@ -104,8 +104,9 @@ impl Page {
 
     /// Where the page's memory lies.
     pub(super) fn address(&self) -> *mut u8 {
-        // SAFETY: makes an address only; the buffer itself does not move or change.
-        unsafe { (*self.memory.get()).as_mut_ptr() }
+        // SAFETY: the buffer itself does not move or change, and its bytes are not referred
+        // to: another span of the pass may hold the address of this same page.
+        unsafe { (*self.memory.get()).address() }
     }
 }
 

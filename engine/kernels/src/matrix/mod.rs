@@ -77,6 +77,20 @@ impl Matrix {
         self.parts[..index].iter().map(|rows| rows.next_multiple_of(GROUP)).sum()
     }
 
+    /// For a group that starts at `padded`: its first output where parts follow one another
+    /// without padding, and how many of its 16 outputs are not padding.
+    pub(crate) fn unpadded(&self, padded: usize) -> (usize, usize) {
+        let (mut start, mut first) = (padded, 0);
+        for &rows in &self.parts {
+            if start < rows {
+                return (first + start, (rows - start).min(GROUP));
+            }
+            start -= rows.next_multiple_of(GROUP);
+            first += rows;
+        }
+        (first, 0)
+    }
+
     /// Bytes the weights take.
     pub fn bytes(&self) -> usize {
         match &self.data {

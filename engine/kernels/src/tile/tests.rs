@@ -121,3 +121,44 @@ fn extreme_quants_do_not_overflow() {
         }
     }
 }
+
+#[test]
+fn a_stored_weight_of_minus_128_is_exact() {
+    // Quantisers make none, but a file may hold any byte.
+    let mut row = half::f16::ONE.to_le_bytes().to_vec();
+    row.extend([0x80_u8; 32]);
+    let source = Source::blocks(BlockFormat::Q8_0, 16, 32, |_| &row);
+    let matrix = Matrix::pack(&[source], Precision::AsStored).expect("packs");
+    for isa in Isa::available() {
+        for value in [127.0, -127.0] {
+            for rows in [1, 5] {
+                let got = multiply(isa, &matrix, &vec![value; 32 * rows]);
+                assert!(got.iter().all(|v| *v == -128.0 * 32.0 * value), "{isa:?} {got:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_team_multiplies_stacked_parts_without_their_padding() {
+    let mut random = Random::new(14);
+    let (outputs, columns) = ([21, 3, 16], 44);
+    for precision in [Precision::Four, Precision::Eight, Precision::Dense] {
+        let parts = outputs.map(|rows| Source::dense(rows, columns, random.values(rows * columns)));
+        let matrix = Matrix::pack(&parts, precision).expect("packs");
+        for rows in [0, 1, 9, 17] {
+            let values = random.values(rows * columns);
+            for isa in Isa::available() {
+                let padded = multiply(isa, &matrix, &values);
+                let want: Vec<f32> = padded
+                    .chunks(matrix.padded_rows())
+                    .flat_map(|row| [&row[..21], &row[32..35], &row[48..64]].concat())
+                    .collect();
+                for threads in [1, 3] {
+                    let team = crate::Team::new(threads).expect("threads");
+                    assert_eq!(matrix.multiply(&values, &team, isa), want, "{isa:?} {threads}");
+                }
+            }
+        }
+    }
+}
