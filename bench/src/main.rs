@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod environment;
+mod index;
 mod load;
 
 use clap::{Parser, Subcommand};
@@ -21,10 +22,13 @@ struct Arguments {
 enum Command {
     /// Sends searches to a running server and reports latency, split by route.
     Load(load::LoadArguments),
+    /// Measures the vector index, beside hnswlib, faiss and usearch.
+    Index(index::IndexArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Load(arguments) => load::main(&arguments),
+        Command::Index(arguments) => index::main(&arguments),
     }
 }

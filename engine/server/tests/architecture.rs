@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &str, &[&str]); 8] = [
     ("engine/train", "twn-train", &["twn-encoder"]),
     ("engine/service", "twn-service", &["twn-encoder", "twn-index"]),
     ("engine/server", "twn", &["twn-encoder", "twn-protos", "twn-service", "twn-train"]),
-    ("bench", "twn-bench", &["twn-protos"]),
+    ("bench", "twn-bench", &["twn-index", "twn-protos"]),
 ];
 
 /// What each crate must not know.
