@@ -311,11 +311,18 @@ impl<'a> Bench<'a> {
         let what = format!("{set}: open and answer one query, warm pages");
         let open = Row::state(what, "ms", curve::median(times?), Target::at_most(100.0));
 
-        let program = std::env::current_exe()?;
-        let output = Command::new(program).args(["index", "--heap-of"]).arg(folder).output()?;
-        let heap: Option<f64> = String::from_utf8(output.stdout)?.trim().parse().ok();
-        let heap = heap.map(|bytes| bytes / self.data.base.rows() as f64);
+        let heap = heap_in_a_new_process(folder);
+        let note = heap.as_ref().err().map(|error| format!("{error:#}"));
+        let heap = heap.ok().map(|bytes| bytes / self.data.base.rows() as f64);
         let what = format!("{set}: heap beside the page cache, open and searched");
-        Ok(vec![open, Row::state(what, "bytes/row", heap, Target::at_most(16.0))])
+        let mut heap = Row::state(what, "bytes/row", heap, Target::at_most(16.0));
+        heap.note = note;
+        Ok(vec![open, heap])
     }
+}
+
+fn heap_in_a_new_process(folder: &Path) -> anyhow::Result<f64> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(["index", "--heap-of"]).arg(folder).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

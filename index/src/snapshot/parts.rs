@@ -7,7 +7,7 @@
 use super::{
     Hit, Ranked, Ranking, SearchOptions, SearchOutcome, SegmentView, Snapshot,
     plan::{Course, Tally, course},
-    scan::{Nearest, cosine, scan},
+    scan::{Nearest, cosine, scan, scan_rows},
 };
 use crate::{
     config::MAX_EF,
@@ -246,11 +246,9 @@ impl<'a> Search<'a> {
     }
 
     fn scan(&self, view: &'a SegmentView, admitted: &Admitted<'_>, part: &mut Part<'a>) {
-        let vectors = &*view.segment.vectors;
+        let space = &Exact { vectors: &view.segment.vectors, query: self.query };
         let mut nearest = Nearest::new(self.options.limit);
-        let compared = admitted.with_rows(|rows| {
-            scan(self.query, rows.map(|row| (row, vectors.row(row))), &mut nearest)
-        });
+        let compared = admitted.with_rows(|rows| scan_rows(space, rows, &mut nearest));
         part.tally.distance_computations += compared;
         part.tally.scans += 1;
         self.keep_sealed(view, &nearest.into_keys(), part);

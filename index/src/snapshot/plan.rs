@@ -114,7 +114,7 @@ const LEAST_SHARE_GATED: f64 = 0.6;
 
 /// Scanning a row takes this share of comparing one on a walk: rows of a scan
 /// are read in the order in which they lie.
-const SCAN_COST: f64 = 0.5;
+const SCAN_COST: f64 = 1.0 / 3.0;
 
 /// Picks the least work for a graph of `rows` rows, of which `admitted` count.
 pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {
