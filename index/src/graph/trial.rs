@@ -1,7 +1,7 @@
 //! Trying a new graph on its own rows before it is relied on.
 //!
-//! The rows themselves are the queries, each without itself among the answers.
-//! That gives two things: whether the graph is of use at all, and how wide a
+//! The rows themselves are the queries, each as if it were not there: a row's own
+//! neighbours are one step from it, and a query has no row of its own. That gives two things: whether the graph is of use at all, and how wide a
 //! walk has to be for a given share of the true neighbours.
 
 use super::{
@@ -63,7 +63,7 @@ pub(super) fn curve(graph: &Graph, vectors: &Vectors, codes: Option<&Codes>) -> 
     let mut curve = Vec::new();
     for ef in WIDTHS {
         let shares = sample.par_iter().zip(&truth).map(|(&query, &bound)| {
-            let found = walk(graph, vectors, codes, query, ef as usize + 1);
+            let found = walk(graph, vectors, codes, query, ef as usize);
             found_within(vectors, query, &found, bound) as f64 / NEIGHBOURS as f64
         });
         let recall = (shares.sum::<f64>() / sample.len() as f64) as f32;
@@ -104,25 +104,25 @@ fn walk(graph: &Graph, vectors: &Vectors, codes: Option<&Codes>, row: u32, ef: u
     let query = vectors.row(row);
     match codes {
         Some(codes) => {
-            let mut found = walk_in(graph, &codes.seen_from(query), ef);
-            // As many as a search compares again, and the row itself.
-            found.truncate(RESCORED_PER_HIT * NEIGHBOURS + 1);
+            let mut found = walk_in(graph, &codes.seen_from(query), row, ef);
+            // As many as a search compares again.
+            found.truncate(RESCORED_PER_HIT * NEIGHBOURS);
             found
         }
-        None => walk_in(graph, &Exact { vectors, query }, ef),
+        None => walk_in(graph, &Exact { vectors, query }, row, ef),
     }
 }
 
-fn walk_in(graph: &Graph, space: &impl Space, ef: usize) -> Vec<Key> {
+fn walk_in(graph: &Graph, space: &impl Space, row: u32, ef: usize) -> Vec<Key> {
     let mut found = Vec::new();
     let walk = Walk { graph, space, ef, budget: u64::MAX, breadth: 0 };
-    with_scratch(|scratch| walk.run(scratch, &mut found));
+    with_scratch(|scratch| walk.run_without(Some(row), scratch, &mut found));
     found
 }
 
 /// Counts the rows found that are among the ten nearest.
 fn found_within(vectors: &Vectors, query: u32, found: &[Key], bound: f32) -> usize {
-    let others = found.iter().map(|&key| row_of(key)).filter(|&row| row != query);
+    let others = found.iter().map(|&key| row_of(key));
     let closeness = |row| dot(vectors.row(query), vectors.row(row));
     others.filter(|&row| closeness(row) >= bound).count().min(NEIGHBOURS)
 }

@@ -69,8 +69,21 @@ pub(crate) struct Walked {
 impl<S: Space> Walk<'_, S> {
     /// Leaves the nearest rows in `found`, nearest first.
     pub(crate) fn run(&self, scratch: &mut Scratch, found: &mut Vec<Key>) -> Walked {
+        self.run_without(None, scratch, found)
+    }
+
+    /// Does so as if one row were not there.
+    pub(super) fn run_without(
+        &self,
+        absent: Option<u32>,
+        scratch: &mut Scratch,
+        found: &mut Vec<Key>,
+    ) -> Walked {
         let descended = self.graph.upper.descend(self.space, scratch);
         scratch.begin(self.graph.rows(), self.ef);
+        if let Some(row) = absent {
+            scratch.visited.insert(row);
+        }
         let spread = spread(&self.graph.level0, self.space, scratch);
         found.clear();
         found.extend(scratch.pool.keys());
