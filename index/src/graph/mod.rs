@@ -56,7 +56,7 @@ pub(crate) fn build(
     config: &HnswConfig,
     stop: &Stop,
 ) -> Result<Option<Built>, IndexError> {
-    if vectors.rows() < MIN_GRAPH_ROWS || vectors.rows() > MAX_ROWS {
+    if vectors.rows() < MIN_GRAPH_ROWS {
         return Ok(None);
     }
     let tried = build::on_threads(|| {

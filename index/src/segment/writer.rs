@@ -6,7 +6,7 @@ use crate::{
     durable::sync_folder,
     error::IndexError,
     filter::FilterWriter,
-    graph::{self, MIN_GRAPH_ROWS, Stop},
+    graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
     manifest::SegmentEntry,
     tail::TailRow,
 };
@@ -23,7 +23,8 @@ pub(crate) fn write(
     rows: &[Arc<TailRow>],
     stop: &Stop,
 ) -> Result<SegmentEntry, IndexError> {
-    let row_count = u32::try_from(rows.len()).map_err(|_| IndexError::Build {
+    let row_count = u32::try_from(rows.len()).ok().filter(|&rows| rows <= MAX_ROWS);
+    let row_count = row_count.ok_or_else(|| IndexError::Build {
         problem: format!("{} rows are more than a segment can number", rows.len()),
     })?;
     fs_err::create_dir_all(folder)?;

@@ -232,7 +232,7 @@ impl<'a> Search<'a> {
         admitted: &Admitted<'_>,
         nearest: &mut Vec<Key>,
     ) -> Walked {
-        let breadth = 2 * self.snapshot.config.hnsw.m;
+        let breadth = self.snapshot.config.hnsw.m;
         let walk = Walk { graph, space, ef, budget: admitted.count(), breadth };
         let is_admitted = |row| admitted.admits(row);
         with_scratch(|scratch| match course {
