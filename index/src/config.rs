@@ -43,6 +43,20 @@ impl HnswConfig {
     }
 }
 
+/// Whether walks compare smaller copies of the vectors first.
+///
+/// The vectors themselves are kept either way, and every score is theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// Walks compare the vectors as they are.
+    #[default]
+    None,
+    /// Walks compare copies of one byte a value, a quarter of the memory to
+    /// read; the best of what they find is compared again in full.
+    Sq8,
+}
+
 /// What a collection is told once, at its creation, and keeps in its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionConfig {
@@ -52,6 +66,9 @@ pub struct CollectionConfig {
     pub encoder_fingerprint: String,
     /// How graphs are built and walked.
     pub hnsw: HnswConfig,
+    /// Whether walks compare smaller copies of the vectors first.
+    #[serde(default)]
+    pub quantization: Quantization,
     /// Rows in the tail that make the background thread seal it.
     pub seal_rows: usize,
     /// When the collection was created, in milliseconds since 1970.
@@ -65,6 +82,7 @@ impl CollectionConfig {
             dimension,
             encoder_fingerprint: String::new(),
             hnsw: HnswConfig::default(),
+            quantization: Quantization::None,
             seal_rows: 20_000,
             created_unix_ms: 0,
         }

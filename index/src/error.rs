@@ -58,6 +58,12 @@ pub enum IndexError {
         /// The most allowed.
         most: usize,
     },
+    /// A share of the nearest documents that cannot be aimed at.
+    #[error("bad recall target: {got} is outside 0.5..=1")]
+    BadRecallTarget {
+        /// The share given.
+        got: f32,
+    },
     /// One call with more operations or bytes than one log record may hold.
     #[error("batch of {got} {unit} is over the limit of {most}")]
     BatchTooLarge {
@@ -146,6 +152,7 @@ impl IndexError {
                 | Self::BadDocument { .. }
                 | Self::BadFilter { .. }
                 | Self::BadOption { .. }
+                | Self::BadRecallTarget { .. }
                 | Self::BatchTooLarge { .. }
                 | Self::AlreadyExists { .. }
                 | Self::NotFound { .. }

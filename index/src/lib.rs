@@ -62,7 +62,7 @@
 //! - A sealed file never changes. Its checksum is in the manifest.
 //! - Each id has at most one live row, that of its greatest sequence number.
 //! - Reads never wait for writes.
-//! - `unsafe` is in two modules: mapping files, and two vector instructions.
+//! - `unsafe` is in two modules: mapping files, and vector instructions.
 #![deny(unsafe_code)]
 
 mod codec;
@@ -85,6 +85,7 @@ pub use codec::payload::MAX_PAYLOAD_DEPTH;
 pub use collection::{Collection, Stats};
 pub use config::{
     CollectionConfig, HnswConfig, MAX_DIMENSION, MAX_EF, MAX_FINGERPRINT_BYTES, MAX_SEAL_ROWS,
+    Quantization,
 };
 pub use document::{
     Applied, Document, Durability, MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_PROVENANCE_BYTES,
@@ -94,6 +95,9 @@ pub use error::IndexError;
 pub use filter::{
     FieldValue, Filter, MAX_FIELD_BYTES, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES,
 };
-pub use snapshot::{Hit, MAX_LIMIT, Plan, SearchOptions, SearchOutcome, Snapshot, Strategy};
+pub use snapshot::{
+    Filtering, Hit, MAX_LIMIT, Plan, Ranked, Ranking, SearchOptions, SearchOutcome, Snapshot,
+    Strategy,
+};
 pub use vector::UnitVector;
 pub use wal::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};

@@ -217,6 +217,7 @@ impl Collections {
                 ef_construction: request.ef_construction.unwrap_or(defaults.hnsw.ef_construction),
                 ef_search: request.ef_search.unwrap_or(defaults.hnsw.ef_search),
             },
+            quantization: defaults.quantization,
             seal_rows: request.seal_rows.unwrap_or(defaults.seal_rows),
             created_unix_ms: u64::try_from(created.as_millis()).unwrap_or(u64::MAX),
         })

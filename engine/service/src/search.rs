@@ -135,6 +135,7 @@ impl Engine {
         let options = SearchOptions {
             limit: request.limit,
             ef: request.ef_search,
+            recall_target: None,
             exact: request.exact,
             filter: request.filter,
         };

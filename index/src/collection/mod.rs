@@ -194,6 +194,10 @@ impl Collection {
 
     /// Turns the tail into a segment with a graph, and returns when it is
     /// durable. Does nothing if nothing was written since the last seal.
+    ///
+    /// The graph is built on half of the machine's threads; called on a thread
+    /// of a rayon pool, on that pool's. Two seals of one collection must not
+    /// share a pool: each waits for the other to end.
     pub fn seal(&self) -> Result<(), IndexError> {
         self.shared.check_open()?;
         self.shared.seal()

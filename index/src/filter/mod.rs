@@ -5,10 +5,14 @@
 //! seal (`writer`, `index`). Both give the same answer for every payload; a
 //! property test holds them together.
 
+mod admitted;
+mod cache;
 mod eval;
 mod index;
 mod writer;
 
+pub(crate) use admitted::{Admitted, Matching};
+pub(crate) use cache::MatchCache;
 pub(crate) use eval::matches;
 pub(crate) use index::FilterIndex;
 pub(crate) use writer::FilterWriter;

@@ -10,7 +10,7 @@ mod store;
 
 pub(crate) use store::{exists, load, remove_others, store};
 
-use crate::config::CollectionConfig;
+use crate::{config::CollectionConfig, graph::Recall};
 use serde::{Deserialize, Serialize};
 
 /// The state of a collection at the moment of a seal.
@@ -40,6 +40,12 @@ pub(crate) struct SegmentEntry {
     /// Absent where the segment is small enough, or its vectors strange enough,
     /// that scanning it is the better search.
     pub(crate) graph: Option<FileEntry>,
+    /// What widths of walks of the graph find.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) recall_curve: Vec<Recall>,
+    /// The quantised vectors, where the collection has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) codes: Option<ArrowEntry>,
     pub(crate) tombstones: Option<TombstoneEntry>,
 }
 
@@ -48,7 +54,8 @@ impl SegmentEntry {
     pub(crate) fn bytes(&self) -> u64 {
         let graph = self.graph.as_ref().map_or(0, |file| file.bytes);
         let tombstones = self.tombstones.as_ref().map_or(0, |entry| entry.file.bytes);
-        let arrow = self.vectors.file.bytes + self.payload.file.bytes;
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.file.bytes);
+        let arrow = self.vectors.file.bytes + self.payload.file.bytes + codes;
         arrow + self.ids.bytes + self.filters.bytes + graph + tombstones
     }
 }

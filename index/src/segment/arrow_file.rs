@@ -87,6 +87,7 @@ pub(super) struct ArrowFile {
     decoder: FileDecoder,
     blocks: Vec<Block>,
     checksums: Vec<BlockEntry>,
+    schema: SchemaRef,
 }
 
 impl ArrowFile {
@@ -114,12 +115,13 @@ impl ArrowFile {
             }
         }
         let (found_schema, version) = read_schema(path, &file, footer)?;
-        if found_schema.as_ref() != schema.as_ref() {
+        if found_schema.fields() != schema.fields() {
             return Err(IndexError::corrupt(path, "its columns are not those expected"));
         }
         Ok(Self {
             path: path.to_path_buf(),
             file,
+            schema: Arc::clone(&found_schema),
             decoder: FileDecoder::new(found_schema, version).with_require_alignment(true),
             blocks,
             checksums: entry.blocks.clone(),
@@ -128,6 +130,11 @@ impl ArrowFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns what the schema's metadata has under a key.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.schema.metadata().get(key).map(AsRef::as_ref)
     }
 
     /// Returns how many record batches there are.

@@ -5,6 +5,7 @@
 //! known beside it, in tombstones.
 
 mod arrow_file;
+mod codes;
 mod ids;
 mod payload;
 pub(crate) mod sections;
@@ -12,12 +13,16 @@ pub(crate) mod tombstones;
 mod vectors;
 mod writer;
 
+pub(crate) use codes::{Codes, RESCORED_PER_HIT};
 pub(crate) use ids::Ids;
 pub(crate) use vectors::Vectors;
 pub(crate) use writer::write;
 
 use crate::{
-    document::StoredDocument, error::IndexError, filter::FilterIndex, graph::Graph,
+    document::StoredDocument,
+    error::IndexError,
+    filter::{Filter, FilterIndex, MatchCache, Matching},
+    graph::{Graph, Recall},
     manifest::SegmentEntry,
 };
 use payload::Payloads;
@@ -32,6 +37,7 @@ const PAYLOAD: &str = "payload.arrow";
 const IDS: &str = "ids.bin";
 const FILTERS: &str = "filters.bin";
 const GRAPH: &str = "graph.bin";
+const CODES: &str = "sq8.arrow";
 
 /// One open segment.
 #[derive(Debug)]
@@ -40,8 +46,13 @@ pub(crate) struct Segment {
     pub(crate) vectors: Arc<Vectors>,
     pub(crate) filters: FilterIndex,
     pub(crate) graph: Option<Graph>,
+    /// What widths of walks find; empty where there is no graph.
+    pub(crate) recall_curve: Vec<Recall>,
+    /// There where the collection quantises and the segment has a graph.
+    pub(crate) codes: Option<Codes>,
     /// Bytes of all its files at the time it was opened.
     pub(crate) bytes: u64,
+    matches: MatchCache,
     payloads: Payloads,
     folder: PathBuf,
 }
@@ -60,12 +71,19 @@ impl Segment {
             None => None,
             Some(file) => Some(Graph::open(&folder.join(GRAPH), file, rows)?),
         };
+        let codes = match &entry.codes {
+            None => None,
+            Some(file) => Some(Codes::open(&folder.join(CODES), file, dimension, rows)?),
+        };
         Ok(Self {
             ids: Ids::open(&folder.join(IDS), &entry.ids, rows)?,
             vectors: Arc::new(vectors),
             filters: FilterIndex::open(&folder.join(FILTERS), &entry.filters, rows)?,
             graph,
+            recall_curve: entry.recall_curve.clone(),
+            codes,
             bytes: entry.bytes(),
+            matches: MatchCache::default(),
             payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows)?,
             folder: folder.to_path_buf(),
         })
@@ -75,11 +93,26 @@ impl Segment {
         self.ids.len()
     }
 
+    /// Returns the rows that match a filter, dead ones included.
+    pub(crate) fn matching(&self, filter: &Filter) -> Result<Arc<Matching>, IndexError> {
+        if let Some(known) = self.matches.get(filter) {
+            return Ok(known);
+        }
+        let matching = Arc::new(Matching::new(self.filters.evaluate(filter)?, self.rows()));
+        self.matches.put(filter, &matching, self.rows());
+        Ok(matching)
+    }
+
+    /// Returns the id of a row.
+    pub(crate) fn id(&self, row: u32) -> Result<String, IndexError> {
+        String::from_utf8(self.ids.id(row).to_vec()).map_err(|_| {
+            IndexError::corrupt(self.folder.join(IDS), format!("the id of row {row} is no text"))
+        })
+    }
+
     /// Reads the document of a row.
     pub(crate) fn read(&self, row: u32) -> Result<StoredDocument, IndexError> {
-        let id = String::from_utf8(self.ids.id(row).to_vec()).map_err(|_| {
-            IndexError::corrupt(self.folder.join(IDS), format!("the id of row {row} is no text"))
-        })?;
+        let id = self.id(row)?;
         let shown = self.payloads.read(row)?;
         Ok(StoredDocument {
             id,
@@ -107,6 +140,9 @@ pub(crate) fn verify(folder: &Path, entry: &SegmentEntry) -> Result<(), IndexErr
     map_checked(&folder.join(FILTERS), &entry.filters)?;
     if let Some(graph) = &entry.graph {
         map_checked(&folder.join(GRAPH), graph)?;
+    }
+    if let Some(codes) = &entry.codes {
+        arrow_file::verify(&folder.join(CODES), codes)?;
     }
     if let Some(dead) = &entry.tombstones {
         tombstones::read(folder, dead, entry.rows)?;

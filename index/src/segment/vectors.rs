@@ -10,8 +10,8 @@ use arrow::{
 use std::{path::Path, sync::Arc};
 
 /// Rows in every batch but the last, so that a row's address is arithmetic.
-const BATCH_ROWS: usize = 1 << BATCH_BITS;
-const BATCH_BITS: u32 = 13;
+pub(super) const BATCH_ROWS: usize = 1 << BATCH_BITS;
+pub(super) const BATCH_BITS: u32 = 13;
 
 /// The vectors of a segment by row.
 ///
@@ -75,6 +75,11 @@ impl Vectors {
     /// Returns how many vectors there are.
     pub(crate) fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// Returns how long the vectors are.
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
     }
 
     /// Returns a vector in place.

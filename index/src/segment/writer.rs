@@ -1,12 +1,12 @@
 //! Turning the rows of a tail into a segment's files.
 
-use super::{FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, VECTORS, Vectors};
+use super::{CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, VECTORS, Vectors};
 use crate::{
-    config::CollectionConfig,
+    config::{CollectionConfig, Quantization},
     durable::sync_folder,
     error::IndexError,
     filter::FilterWriter,
-    graph::{self, Stop},
+    graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
     manifest::SegmentEntry,
     tail::TailRow,
 };
@@ -23,7 +23,8 @@ pub(crate) fn write(
     rows: &[Arc<TailRow>],
     stop: &Stop,
 ) -> Result<SegmentEntry, IndexError> {
-    let row_count = u32::try_from(rows.len()).map_err(|_| IndexError::Build {
+    let row_count = u32::try_from(rows.len()).ok().filter(|&rows| rows <= MAX_ROWS);
+    let row_count = row_count.ok_or_else(|| IndexError::Build {
         problem: format!("{} rows are more than a segment can number", rows.len()),
     })?;
     fs_err::create_dir_all(folder)?;
@@ -37,7 +38,28 @@ pub(crate) fn write(
     }
     let filters = filters.write(&folder.join(FILTERS))?;
     let vectors = Vectors::open(&vectors_path, &vectors_entry, config.dimension, row_count)?;
-    let graph = graph::build(&folder.join(GRAPH), &Arc::new(vectors), &config.hnsw, stop)?;
+    let vectors = Arc::new(vectors);
+    let quantised = match config.quantization {
+        Quantization::Sq8 if row_count >= MIN_GRAPH_ROWS => {
+            let path = folder.join(CODES);
+            let entry = Codes::write(&path, &vectors)?;
+            let codes = Codes::open(&path, &entry, config.dimension, row_count)?;
+            Some((entry, codes))
+        }
+        Quantization::Sq8 | Quantization::None => None,
+    };
+    let codes = quantised.as_ref().map(|(_, codes)| codes);
+    let built = graph::build(&folder.join(GRAPH), &vectors, codes, &config.hnsw, stop)?;
+    let (graph, recall_curve, codes) = match built {
+        Some(built) => (Some(built.file), built.recall_curve, quantised.map(|(entry, _)| entry)),
+        None => {
+            // Codes serve walks alone: a scan is exact.
+            if quantised.is_some() {
+                fs_err::remove_file(folder.join(CODES))?;
+            }
+            (None, Vec::new(), None)
+        }
+    };
     sync_folder(folder)?;
     Ok(SegmentEntry {
         id,
@@ -47,6 +69,8 @@ pub(crate) fn write(
         ids,
         filters,
         graph,
+        recall_curve,
+        codes,
         tombstones: None,
     })
 }

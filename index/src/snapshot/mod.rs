@@ -5,18 +5,19 @@
 //! under a snapshot stay mapped until the last reader lets go.
 
 mod list;
+mod parts;
 mod plan;
 mod scan;
 mod search;
 
-pub use plan::{Plan, Strategy};
-pub use search::{Hit, MAX_LIMIT, SearchOptions, SearchOutcome};
+pub use plan::{Filtering, Plan, Strategy};
+pub use search::{Hit, MAX_LIMIT, Ranked, Ranking, SearchOptions, SearchOutcome};
 
 use crate::{
     config::CollectionConfig,
     document::StoredDocument,
     error::IndexError,
-    filter::{Filter, matches},
+    filter::{Admitted, Filter, matches},
     segment::Segment,
     tail::Tail,
 };
@@ -56,11 +57,15 @@ impl SegmentView {
         self.segment.ids.find(id).ok().filter(|&row| !self.dead.contains(row))
     }
 
+    /// Returns the rows that a search may find.
+    fn admitted(&self, filter: Option<&Filter>) -> Result<Admitted<'_>, IndexError> {
+        let matching = filter.map(|filter| self.segment.matching(filter)).transpose()?;
+        Ok(Admitted::new(matching, &self.dead, self.segment.rows()))
+    }
+
     /// Returns the live rows that match a filter.
     fn matching(&self, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
-        let mut rows = self.segment.filters.evaluate(filter)?;
-        rows -= &*self.dead;
-        Ok(rows)
+        Ok(self.segment.matching(filter)?.rows() - &*self.dead)
     }
 }
 
@@ -106,7 +111,7 @@ impl Snapshot {
         filter.validate()?;
         let mut count = 0;
         for view in self.segments.iter() {
-            count += view.matching(filter)?.len();
+            count += view.admitted(Some(filter))?.count();
         }
         for tail in self.tails() {
             let rows = tail.iter().map(|(_, row)| row);

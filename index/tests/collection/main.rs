@@ -4,5 +4,6 @@ mod concurrency;
 mod corruption;
 mod crash;
 mod model;
+mod planned;
 mod recall;
 mod support;
