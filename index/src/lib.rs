@@ -74,6 +74,7 @@ mod error;
 mod filter;
 mod graph;
 mod manifest;
+mod schema;
 mod segment;
 mod simd;
 mod snapshot;
@@ -82,18 +83,23 @@ mod vector;
 mod wal;
 
 pub use codec::payload::MAX_PAYLOAD_DEPTH;
-pub use collection::{Collection, Stats};
+pub use collection::{
+    Collection, Compacted, Damage, MAX_SNAPSHOTS, SavedSnapshot, Stats, Verified,
+};
 pub use config::{
-    CollectionConfig, HnswConfig, MAX_DIMENSION, MAX_EF, MAX_FINGERPRINT_BYTES, MAX_SEAL_ROWS,
+    CollectionConfig, CompactionConfig, HnswConfig, MAX_DIMENSION, MAX_EF, MAX_FINGERPRINT_BYTES,
+    MAX_SEAL_ROWS, MAX_SEGMENTS,
 };
 pub use document::{
     Applied, Document, Durability, MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_PROVENANCE_BYTES,
     MAX_TEXT_BYTES, MAX_THOUGHT_BYTES, Operation, Outcome, StoredDocument,
 };
+pub use durable::observer;
 pub use error::IndexError;
 pub use filter::{
     FieldValue, Filter, MAX_FIELD_BYTES, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES,
 };
+pub use schema::{FieldInfo, FieldKind, MAX_INTEGER, MAX_SCHEMA_FIELDS, Schema, parse_instant};
 pub use snapshot::{Hit, MAX_LIMIT, Plan, SearchOptions, SearchOutcome, Snapshot, Strategy};
 pub use vector::UnitVector;
 pub use wal::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};

@@ -5,24 +5,32 @@
 //! known beside it, in tombstones.
 
 mod arrow_file;
+mod columns;
 mod ids;
 mod payload;
+mod rows;
 pub(crate) mod sections;
 pub(crate) mod tombstones;
 mod vectors;
 mod writer;
 
 pub(crate) use ids::Ids;
+pub(crate) use rows::{MergedRows, RowSource};
 pub(crate) use vectors::Vectors;
 pub(crate) use writer::write;
 
 use crate::{
-    document::StoredDocument, error::IndexError, filter::FilterIndex, graph::Graph,
-    manifest::SegmentEntry,
+    document::StoredDocument,
+    error::IndexError,
+    filter::FilterIndex,
+    graph::Graph,
+    manifest::{FileEntry, SegmentEntry},
+    schema::Column,
 };
-use payload::Payloads;
+use payload::{Payloads, Shown};
 use sections::map_checked;
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -42,6 +50,8 @@ pub(crate) struct Segment {
     pub(crate) graph: Option<Graph>,
     /// Bytes of all its files at the time it was opened.
     pub(crate) bytes: u64,
+    /// The fields of its payloads.
+    pub(crate) columns: Vec<Column>,
     payloads: Payloads,
     folder: PathBuf,
 }
@@ -66,7 +76,8 @@ impl Segment {
             filters: FilterIndex::open(&folder.join(FILTERS), &entry.filters, rows)?,
             graph,
             bytes: entry.bytes(),
-            payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows)?,
+            payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows, &entry.columns)?,
+            columns: entry.columns.clone(),
             folder: folder.to_path_buf(),
         })
     }
@@ -75,18 +86,23 @@ impl Segment {
         self.ids.len()
     }
 
+    /// Reads what a row shows, lent from the map.
+    pub(crate) fn shown(&self, row: u32) -> Result<Shown<'_>, IndexError> {
+        self.payloads.read(row)
+    }
+
     /// Reads the document of a row.
     pub(crate) fn read(&self, row: u32) -> Result<StoredDocument, IndexError> {
         let id = String::from_utf8(self.ids.id(row).to_vec()).map_err(|_| {
             IndexError::corrupt(self.folder.join(IDS), format!("the id of row {row} is no text"))
         })?;
-        let shown = self.payloads.read(row)?;
+        let shown = self.shown(row)?;
         Ok(StoredDocument {
             id,
-            text: shown.text,
-            payload: shown.payload,
-            provenance: shown.provenance,
-            thought: shown.thought,
+            text: shown.text.into_owned(),
+            payload: shown.payload.into_owned(),
+            provenance: shown.provenance.into_owned(),
+            thought: shown.thought.map(Cow::into_owned),
             content_hash: self.ids.content_hash(row),
             sequence: self.ids.sequence(row),
             vector: self.vectors.row(row).to_vec(),
@@ -99,17 +115,21 @@ pub(crate) fn folder(segments: &Path, id: u64) -> PathBuf {
     segments.join(format!("{id:08}"))
 }
 
-/// Reads every byte of a segment's files and compares all checksums.
+/// Returns the files of a segment that never change, by name: those to link
+/// and to verify. Its tombstones are apart, since each manifest may have others.
+pub(crate) fn sealed_files(entry: &SegmentEntry) -> Vec<(&'static str, &FileEntry)> {
+    let mut files = vec![
+        (VECTORS, &entry.vectors.file),
+        (PAYLOAD, &entry.payload.file),
+        (IDS, &entry.ids),
+        (FILTERS, &entry.filters),
+    ];
+    files.extend(entry.graph.as_ref().map(|graph| (GRAPH, graph)));
+    files
+}
+
+/// Reads every byte of a segment's sealed files and compares all checksums.
 pub(crate) fn verify(folder: &Path, entry: &SegmentEntry) -> Result<(), IndexError> {
-    arrow_file::verify(&folder.join(VECTORS), &entry.vectors)?;
-    arrow_file::verify(&folder.join(PAYLOAD), &entry.payload)?;
-    map_checked(&folder.join(IDS), &entry.ids)?;
-    map_checked(&folder.join(FILTERS), &entry.filters)?;
-    if let Some(graph) = &entry.graph {
-        map_checked(&folder.join(GRAPH), graph)?;
-    }
-    if let Some(dead) = &entry.tombstones {
-        tombstones::read(folder, dead, entry.rows)?;
-    }
-    Ok(())
+    let mut files = sealed_files(entry).into_iter();
+    files.try_for_each(|(name, file)| map_checked(&folder.join(name), file).map(drop))
 }

@@ -1,14 +1,14 @@
-//! Turning the rows of a tail into a segment's files.
+//! Turning rows, of a tail or of older segments, into a segment's files.
 
-use super::{FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, VECTORS, Vectors};
+use super::{FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, VECTORS, Vectors};
 use crate::{
     config::CollectionConfig,
-    durable::sync_folder,
+    durable::{create_folder, sync_folder},
     error::IndexError,
     filter::FilterWriter,
     graph::{self, Stop},
     manifest::SegmentEntry,
-    tail::TailRow,
+    schema::ColumnScan,
 };
 use std::{path::Path, sync::Arc};
 
@@ -20,21 +20,24 @@ pub(crate) fn write(
     folder: &Path,
     id: u64,
     config: &CollectionConfig,
-    rows: &[Arc<TailRow>],
+    rows: &impl RowSource,
     stop: &Stop,
 ) -> Result<SegmentEntry, IndexError> {
     let row_count = u32::try_from(rows.len()).map_err(|_| IndexError::Build {
         problem: format!("{} rows are more than a segment can number", rows.len()),
     })?;
-    fs_err::create_dir_all(folder)?;
+    create_folder(folder)?;
     let vectors_path = folder.join(VECTORS);
     let vectors_entry = Vectors::write(&vectors_path, config.dimension, rows)?;
-    let payload = Payloads::write(&folder.join(PAYLOAD), rows)?;
     let ids = Ids::write(&folder.join(IDS), rows)?;
-    let mut filters = FilterWriter::default();
-    for (row, tail_row) in (0..row_count).zip(rows) {
-        filters.add(row, &tail_row.document.payload);
+    let (mut filters, mut columns) = (FilterWriter::default(), ColumnScan::default());
+    for row in 0..row_count {
+        let payload = rows.shown(row as usize)?.payload;
+        filters.add(row, &payload);
+        columns.add(&payload);
     }
+    let columns = columns.finish(&config.schema);
+    let payload = Payloads::write(&folder.join(PAYLOAD), rows, &columns)?;
     let filters = filters.write(&folder.join(FILTERS))?;
     let vectors = Vectors::open(&vectors_path, &vectors_entry, config.dimension, row_count)?;
     let graph = graph::build(&folder.join(GRAPH), &Arc::new(vectors), &config.hnsw, stop)?;
@@ -47,6 +50,7 @@ pub(crate) fn write(
         ids,
         filters,
         graph,
+        columns,
         tombstones: None,
     })
 }

@@ -106,6 +106,8 @@ impl Snapshot {
         options: &SearchOptions,
     ) -> Result<SearchOutcome, IndexError> {
         options.validate()?;
+        let schema = &self.config.schema;
+        options.filter.as_ref().map_or(Ok(()), |filter| schema.check_filter(filter))?;
         if query.dimension() != self.config.dimension {
             return Err(IndexError::DimensionMismatch {
                 what: "query vector".to_owned(),

@@ -203,7 +203,7 @@ proptest! {
         let stats = collection.stats();
         prop_assert_eq!(stats.documents, model.len() as u64);
         prop_assert_eq!(stats.last_sequence, sequence);
-        collection.verify().unwrap();
+        collection.verify().unwrap().into_result().unwrap();
         collection.close().unwrap();
         check_reads(&snapshot, &model);
     }
