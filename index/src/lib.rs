@@ -74,6 +74,8 @@ mod error;
 mod filter;
 mod graph;
 mod manifest;
+#[doc(hidden)]
+pub mod parse;
 mod schema;
 mod segment;
 mod simd;

@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod ingest;
 mod limits;
+mod maintenance;
 mod policy;
 mod search;
 mod timings;
@@ -43,6 +44,7 @@ pub use twn_encoder::{
     StopReason, Usage,
 };
 pub use twn_index::{
-    CollectionConfig, Durability, FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES,
-    MAX_FILTER_DEPTH, Plan, Stats, StoredDocument, Strategy,
+    CollectionConfig, Compacted, CompactionConfig, Damage, Durability, FieldInfo, FieldKind,
+    FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, Plan, SavedSnapshot,
+    Schema, Stats, StoredDocument, Strategy, Verified,
 };

@@ -14,7 +14,7 @@ mod store;
 
 pub(crate) use store::{
     current_path, exists, load, names, path, read_checked_json, remove_others, store,
-    to_checked_json,
+    to_checked_json, with_header,
 };
 
 use crate::{config::CollectionConfig, schema::Column};

@@ -71,11 +71,15 @@ pub(crate) fn load(root: &Path) -> Result<Manifest, IndexError> {
 
 /// Encodes a value as JSON behind a line with the format and a checksum.
 pub(crate) fn to_checked_json(value: &impl Serialize) -> Result<Vec<u8>, IndexError> {
-    let body = serde_json::to_vec(value).map_err(std::io::Error::from)?;
-    let header = Header { format: FORMAT, crc32c: crc32c::crc32c(&body) };
+    with_header(&serde_json::to_vec(value).map_err(std::io::Error::from)?)
+}
+
+/// Puts the line with format and checksum before a body.
+pub(crate) fn with_header(body: &[u8]) -> Result<Vec<u8>, IndexError> {
+    let header = Header { format: FORMAT, crc32c: crc32c::crc32c(body) };
     let mut bytes = serde_json::to_vec(&header).map_err(std::io::Error::from)?;
     bytes.push(b'\n');
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(body);
     Ok(bytes)
 }
 

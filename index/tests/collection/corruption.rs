@@ -1,6 +1,9 @@
 //! Sealed files that are not what was written.
 
-use crate::support::{clustered, copy_folder, files, filled};
+use crate::{
+    history::points,
+    support::{clustered, copy_folder, files, filled},
+};
 use std::path::Path;
 use twn_index::{Collection, Durability, IndexError, Operation, SearchOptions, UnitVector};
 
@@ -42,13 +45,15 @@ fn every_changed_byte_is_a_clear_error_and_never_a_panic() {
         let bytes = fs_err::read(&path).unwrap();
         // Every byte of the small files; of the large ones the ends, where
         // their structure is, and some of the middle.
-        let step = (bytes.len() / 60).max(1);
+        let step = (bytes.len() / points(60)).max(1);
         let sampled = (0..bytes.len()).step_by(step);
         let last = bytes.len().saturating_sub(40)..bytes.len();
         for position in sampled.chain(0..40.min(bytes.len())).chain(last) {
             let mut changed = bytes.clone();
             changed[position] ^= 1 << (position % 8);
             fs_err::write(&path, &changed).unwrap();
+            let found = Collection::verify_folder(&copy);
+            assert!(found.is_ok_and(|found| !found.damage.is_empty()), "byte {position}");
             let error = match use_all(&copy) {
                 Err(error) => error,
                 Ok(()) => panic!("byte {position} of {} went unnoticed", path.display()),

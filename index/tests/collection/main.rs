@@ -7,6 +7,7 @@ mod crash;
 mod history;
 mod kill;
 mod model;
+mod parse;
 mod power;
 mod recall;
 mod saved;

@@ -18,7 +18,9 @@ fn a_snapshot_is_what_was_there_whatever_comes_after() {
     assert_eq!(collection.saved_snapshots().unwrap(), []);
     let mut saved = vec![collection.save_snapshot("empty").unwrap()];
     let write = |batches: usize| {
-        (0..batches).for_each(|_| drop(HISTORY.step(&collection, Durability::Accepted).unwrap()));
+        for _ in 0..batches {
+            HISTORY.step(&collection, Durability::Accepted).unwrap();
+        }
     };
     write(10);
     saved.push(collection.save_snapshot("log-only").unwrap());

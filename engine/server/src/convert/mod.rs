@@ -10,6 +10,7 @@ pub(crate) mod document;
 pub(crate) mod filter;
 pub(crate) mod info;
 pub(crate) mod json;
+pub(crate) mod maintenance;
 pub(crate) mod mask;
 pub(crate) mod page;
 pub(crate) mod policy;
