@@ -38,6 +38,7 @@ use shared::Shared;
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 use worker::Worker;
 
@@ -47,6 +48,10 @@ const WAL_FOLDER: &str = "wal";
 const SEGMENT_FOLDER: &str = "seg";
 /// The folder of saved snapshots within a collection's.
 const SNAPSHOT_FOLDER: &str = "snapshots";
+
+/// The longest pause after a compaction that failed. Each reads segments in full, so
+/// one that fails for good, over a damaged file, must not be tried all the time.
+const COMPACTION_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Documents with vectors, durable on disk and searchable as soon as written.
 ///
@@ -100,9 +105,10 @@ impl Collection {
     fn start(shared: Shared, lock: FolderLock) -> Result<Self, IndexError> {
         let shared = Arc::new(shared);
         let work = Shared::seal_if_ready;
-        let sealer = Worker::start("twn-seal", &shared, &shared.seal_signal, work)?;
+        let sealer = Worker::start("twn-seal", &shared, &shared.seal_signal, Duration::ZERO, work)?;
         let work = Shared::compact_if_due;
-        let compactor = Worker::start("twn-compact", &shared, &shared.compaction_signal, work)?;
+        let signal = &shared.compaction_signal;
+        let compactor = Worker::start("twn-compact", &shared, signal, COMPACTION_PATIENCE, work)?;
         // What was left to do when the collection was closed.
         shared.seal_signal.raise();
         shared.compaction_signal.raise();
@@ -181,7 +187,10 @@ impl Collection {
     /// durable. `None` if they were one already. Reads, writes and seals go on.
     pub fn compact(&self) -> Result<Option<Compacted>, IndexError> {
         self.shared.check_open()?;
-        self.shared.compact(Scope::All)
+        let compacted = self.shared.compact(Scope::All);
+        // The thread removes the old files once their readers are gone.
+        self.shared.compaction_signal.raise();
+        compacted
     }
 
     /// Returns what the collection holds and takes up.

@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a thread with something left to do waits before it tries again:
-/// work that failed, files that a reader still had.
+/// How long a thread with something left to do waits before it tries again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Tells a thread that there is work. A second call before it has looked says
@@ -38,6 +37,13 @@ impl Signal {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
+    }
+
+    /// Sleeps out a pause whatever is raised meanwhile; false once it is over.
+    fn pause(&self, pause: Duration) -> bool {
+        let is_going_on = |state: &mut State| !state.is_over;
+        let waited = self.changed.wait_timeout_while(self.lock(), pause, is_going_on);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_over
     }
 
     /// Waits for the signal, or until something left over may be tried again;
@@ -71,14 +77,16 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a thread. `work` says whether it has left something to try again.
+    /// After failures it rests, longer each time up to `most_rest`.
     pub(super) fn start(
         name: &'static str,
         shared: &Arc<Shared>,
         signal: &Arc<Signal>,
+        most_rest: Duration,
         work: fn(&Shared) -> Result<bool, IndexError>,
     ) -> Result<Self, IndexError> {
         let (shared, waited) = (Arc::clone(shared), Arc::clone(signal));
-        let run = move || run(name, &shared, &waited, work);
+        let run = move || run(name, &shared, &waited, most_rest, work);
         let thread = Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { signal: Arc::clone(signal), thread: Mutex::new(Some(thread)) })
     }
@@ -97,11 +105,15 @@ fn run(
     name: &str,
     shared: &Shared,
     signal: &Signal,
+    most_rest: Duration,
     work: fn(&Shared) -> Result<bool, IndexError>,
 ) {
-    let mut has_leftovers = false;
-    while signal.wait(has_leftovers) {
-        has_leftovers = match work(shared) {
+    let (mut has_leftovers, mut rest) = (false, Duration::ZERO);
+    while signal.pause(rest) && signal.wait(has_leftovers) {
+        let done = work(shared);
+        rest =
+            if done.is_ok() { Duration::ZERO } else { (rest * 2).max(RETRY_AFTER).min(most_rest) };
+        has_leftovers = match done {
             Ok(has_leftovers) => has_leftovers,
             Err(IndexError::Closed | IndexError::Poisoned { .. }) => false,
             Err(error) => {

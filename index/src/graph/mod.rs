@@ -52,7 +52,7 @@ pub(crate) fn build(
     tracing::debug!(rows = vectors.rows(), repaired_rows, recall, "built a graph");
     if recall < trial::LEAST_RECALL {
         tracing::warn!(rows = vectors.rows(), recall, "graph finds too little, scanning instead");
-        fs_err::remove_file(path)?;
+        crate::durable::remove_file(path)?;
         return Ok(None);
     }
     Ok(Some(entry))

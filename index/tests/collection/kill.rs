@@ -92,8 +92,13 @@ fn child() {
                 }
                 _ => {
                     let to = folder.join("restored");
+                    // Killed while it removes, it would leave half a collection.
+                    let old = folder.join("old");
+                    if old.exists() {
+                        fs_err::remove_dir_all(&old).unwrap();
+                    }
                     if to.exists() {
-                        fs_err::remove_dir_all(&to).unwrap();
+                        fs_err::rename(&to, &old).unwrap();
                     }
                     let _ = Collection::restore_snapshot(&path, &name, &to);
                 }
