@@ -79,16 +79,16 @@ fn upserts_per_second(path: &Path, writers: u64, period: Duration) -> Result<f64
     let collection = Collection::create(path, CollectionConfig::new(DIMENSION))?;
     let (is_over, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
+    let write = |writer: u64| -> Result<(), Box<dyn Error + Send + Sync>> {
+        let mut number = writer << 40;
+        while !is_over.load(Ordering::Relaxed) {
+            collection.apply(vec![document(number)?], Durability::Durable)?;
+            written.fetch_add(1, Ordering::Relaxed);
+            number += 1;
+        }
+        Ok(())
+    };
     let elapsed = thread::scope(|scope| -> Result<Duration, Box<dyn Error + Send + Sync>> {
-        let write = |writer: u64| -> Result<(), Box<dyn Error + Send + Sync>> {
-            let mut number = writer << 40;
-            while !is_over.load(Ordering::Relaxed) {
-                collection.apply(vec![document(number)?], Durability::Durable)?;
-                written.fetch_add(1, Ordering::Relaxed);
-                number += 1;
-            }
-            Ok(())
-        };
         let write = &write;
         let writers: Vec<_> =
             (0..writers).map(|writer| scope.spawn(move || write(writer))).collect();

@@ -20,6 +20,12 @@
 //!   for those just written.
 //! - [`SearchOutcome`] has the [`Hit`]s and a [`Plan`] that says how they were
 //!   found.
+//! - [`Schema`] declares what payload fields hold; [`Snapshot::fields`] tells
+//!   what they do.
+//! - [`SavedSnapshot`] is a collection kept as it was, under a name:
+//!   [`Collection::save_snapshot`], [`Collection::restore_snapshot`].
+//! - [`Verified`] is what reading every byte has found: [`Collection::verify`].
+//! - [`observer`] lets tests see and fail each change to the disk.
 //! - [`IndexError`] says what went wrong and whose fault it was.
 //!
 //! # Example

@@ -88,6 +88,11 @@ impl Collections {
         for entry in fs_err::read_dir(&root)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.strip_suffix(".tmp").is_some_and(|name| check_name(name).is_ok()) {
+                // A restore that was never answered.
+                fs_err::remove_dir_all(entry.path())?;
+                continue;
+            }
             if check_name(&name).is_err() || !entry.file_type()?.is_dir() {
                 tracing::warn!(path = %entry.path().display(), "not a collection, ignored");
                 continue;

@@ -84,7 +84,7 @@ impl Engine {
     ) -> Result<SearchAnswer, ServiceError> {
         let arrived = Instant::now();
         let hosted = self.collections.get(&request.collection)?;
-        self.check_search(&request)?;
+        self.check_search(&request, &hosted)?;
 
         let include_thought = request.policy.include_thought;
         let (vector, encoded) = self.query_vector(&hosted, &request, call).await?;
@@ -175,7 +175,7 @@ impl Engine {
         Ok(())
     }
 
-    fn check_search(&self, request: &SearchRequest) -> Result<(), ServiceError> {
+    fn check_search(&self, request: &SearchRequest, hosted: &Hosted) -> Result<(), ServiceError> {
         check_range("limit", request.limit, self.limits.max_search_limit)?;
         if let Some(ef) = request.ef_search {
             check_range("ef_search", ef, self.limits.max_ef_search)?;
@@ -183,6 +183,7 @@ impl Engine {
         if let Some(filter) = &request.filter {
             filter
                 .validate()
+                .and_then(|()| hosted.collection.config().schema.check_filter(filter))
                 .map_err(|e| ServiceError::from_index(e, &request.collection, "filter"))?;
         }
         Ok(())

@@ -125,6 +125,17 @@ impl Collection {
         &self.shared.root
     }
 
+    /// Refuses an operation that [`Self::apply`] would refuse.
+    pub fn validate(&self, operation: &Operation) -> Result<(), IndexError> {
+        operation.validate(self.shared.config.dimension)?;
+        match operation {
+            Operation::Delete(_) => Ok(()),
+            Operation::Upsert(document) => {
+                self.shared.config.schema.check_payload(&document.id, &document.payload)
+            }
+        }
+    }
+
     /// Applies operations in their order, as one: after a crash all of them
     /// are there or none is.
     ///
@@ -144,10 +155,7 @@ impl Collection {
             return Ok(Vec::new());
         }
         for operation in &operations {
-            operation.validate(shared.config.dimension)?;
-            if let Operation::Upsert(document) = operation {
-                shared.config.schema.check_payload(&document.id, &document.payload)?;
-            }
+            self.validate(operation)?;
         }
         let mut draft = Draft::new(&operations)?;
         let mut writer = shared.lock_writer_with_room()?;

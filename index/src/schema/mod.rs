@@ -123,11 +123,7 @@ impl Schema {
     }
 
     /// Refuses a payload with a value of another kind in a declared field.
-    pub(crate) fn check_payload(
-        &self,
-        id: &str,
-        payload: &Map<String, Value>,
-    ) -> Result<(), IndexError> {
+    pub fn check_payload(&self, id: &str, payload: &Map<String, Value>) -> Result<(), IndexError> {
         for (path, &kind) in &self.fields {
             let Some(value) = find(payload, path) else { continue };
             let strange = match value {
@@ -147,7 +143,7 @@ impl Schema {
     }
 
     /// Refuses a filter that compares a declared field with another kind.
-    pub(crate) fn check_filter(&self, filter: &Filter) -> Result<(), IndexError> {
+    pub fn check_filter(&self, filter: &Filter) -> Result<(), IndexError> {
         if self.fields.is_empty() {
             return Ok(());
         }
