@@ -299,7 +299,7 @@ mod tests {
         let (mut rows, mut written) = (Vec::new(), 0_u64);
         const SEALS: u64 = 1000;
         for _ in 0..SEALS {
-            rows.push(1_u64);
+            rows.extend([1_u64]);
             if rows.len() > 8 {
                 let chosen = smallest(&rows);
                 let sum: u64 = chosen.iter().map(|&at| rows[at]).sum();
