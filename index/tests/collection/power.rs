@@ -177,7 +177,8 @@ fn count_steps() -> usize {
     assert_eq!(promised.snapshots.len(), 1);
     check_promised(&path, &promised, "undisturbed");
     let seen = *disk.seen.lock().unwrap();
-    assert!(seen > 150, "the scenario has only {seen} steps");
+    // Three hundred points, the number for a long run, are to be all of them.
+    assert!((150..=300).contains(&seen), "the scenario has {seen} steps");
     seen
 }
 
