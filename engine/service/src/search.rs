@@ -125,7 +125,7 @@ impl Engine {
     ) -> Result<SearchAnswer, ServiceError> {
         let arrived = Instant::now();
         let hosted = self.collections.get(&request.collection)?;
-        self.check_search(&request)?;
+        self.check_search(&request, &hosted)?;
 
         let (vector, encoded) = self.query_vector(&hosted, &request, call).await?;
         let explanation = encoded.as_ref().and_then(|encoded| encoded.explanation.as_deref());
@@ -231,7 +231,7 @@ impl Engine {
         Ok(())
     }
 
-    fn check_search(&self, request: &SearchRequest) -> Result<(), ServiceError> {
+    fn check_search(&self, request: &SearchRequest, hosted: &Hosted) -> Result<(), ServiceError> {
         check_range("limit", request.limit, self.limits.max_search_limit)?;
         if let Some(ef) = request.ef_search {
             check_range("ef_search", ef, self.limits.max_ef_search)?;
@@ -239,6 +239,7 @@ impl Engine {
         if let Some(filter) = &request.filter {
             filter
                 .validate()
+                .and_then(|()| hosted.collection.config().schema.check_filter(filter))
                 .map_err(|e| ServiceError::from_index(e, &request.collection, "filter"))?;
         }
         Ok(())

@@ -3,14 +3,21 @@
 //!
 //! A manifest describes one moment: everything up to `last_sequence` is in its
 //! segments and tombstones, everything after it in the log files from
-//! `wal_start` on. Each seal writes a new one; `CURRENT` names the one that
-//! counts (see `store`).
+//! `wal_start` on. Each seal and each compaction writes a new one; `CURRENT`
+//! names the one that counts (see `store`).
+//!
+//! A compaction's segment may lack rows that an operation after `last_sequence`
+//! deleted or replaced. That operation is on disk in the log by then, and
+//! replaying it over a row that is gone comes to the same.
 
 mod store;
 
-pub(crate) use store::{exists, load, remove_others, store};
+pub(crate) use store::{
+    current_path, exists, load, names, path, read_checked_json, remove_others, store,
+    to_checked_json, with_header,
+};
 
-use crate::{config::CollectionConfig, graph::Recall};
+use crate::{config::CollectionConfig, graph::Recall, schema::Column};
 use serde::{Deserialize, Serialize};
 
 /// The state of a collection at the moment of a seal.
@@ -46,6 +53,9 @@ pub(crate) struct SegmentEntry {
     /// The quantised vectors, where the collection has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) codes: Option<ArrowEntry>,
+    /// The fields of its payloads, those with a column in the Arrow file and
+    /// those without.
+    pub(crate) columns: Vec<Column>,
     pub(crate) tombstones: Option<TombstoneEntry>,
 }
 

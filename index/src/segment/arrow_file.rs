@@ -5,9 +5,9 @@
 //! decoder sees anything, the checksum of just that part is compared: opening
 //! costs the footer and the descriptions of the batches, not their data.
 
-use super::sections::{map_checked, map_sized};
+use super::sections::map_sized;
 use crate::{
-    durable::map_file,
+    durable::{DurableFile, map_file},
     error::IndexError,
     manifest::{ArrowEntry, BlockEntry, FileEntry},
 };
@@ -24,7 +24,6 @@ use arrow::{
         writer::{FileWriter, IpcWriteOptions},
     },
 };
-use fs_err::File;
 use std::{
     io::BufWriter,
     path::{Path, PathBuf},
@@ -46,7 +45,7 @@ pub(super) fn write(
     let arrow_error = |source| IndexError::Arrow { path: path.to_path_buf(), source };
     let options =
         IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5).map_err(arrow_error)?;
-    let buffered = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let buffered = BufWriter::with_capacity(1 << 20, DurableFile::create(path)?);
     let mut writer =
         FileWriter::try_new_with_options(buffered, schema, options).map_err(arrow_error)?;
     for batch in batches {
@@ -54,7 +53,7 @@ pub(super) fn write(
     }
     let buffered = writer.into_inner().map_err(arrow_error)?;
     let file = buffered.into_inner().map_err(|error| error.into_error())?;
-    file.sync_all()?;
+    file.sync()?;
     drop(file);
     checksums(path)
 }
@@ -170,11 +169,6 @@ impl ArrowFile {
         let start = self.file.as_ptr() as usize;
         start..start + self.file.len()
     }
-}
-
-/// Reads a whole file and compares its checksum.
-pub(super) fn verify(path: &Path, entry: &ArrowEntry) -> Result<(), IndexError> {
-    map_checked(path, &entry.file).map(drop)
 }
 
 /// Returns the length of the footer, once it is sure to lie within the file.

@@ -6,8 +6,10 @@
 
 mod arrow_file;
 mod codes;
+mod columns;
 mod ids;
 mod payload;
+mod rows;
 pub(crate) mod sections;
 pub(crate) mod tombstones;
 mod vectors;
@@ -15,6 +17,7 @@ mod writer;
 
 pub(crate) use codes::{Codes, RESCORED_PER_HIT};
 pub(crate) use ids::Ids;
+pub(crate) use rows::{MergedRows, RowSource};
 pub(crate) use vectors::Vectors;
 pub(crate) use writer::write;
 
@@ -23,11 +26,13 @@ use crate::{
     error::IndexError,
     filter::{Filter, FilterIndex, MatchCache, Matching},
     graph::{Graph, Recall},
-    manifest::SegmentEntry,
+    manifest::{FileEntry, SegmentEntry},
+    schema::Column,
 };
-use payload::Payloads;
+use payload::{Payloads, Shown};
 use sections::map_checked;
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -52,6 +57,8 @@ pub(crate) struct Segment {
     pub(crate) codes: Option<Codes>,
     /// Bytes of all its files at the time it was opened.
     pub(crate) bytes: u64,
+    /// The fields of its payloads.
+    pub(crate) columns: Vec<Column>,
     matches: MatchCache,
     payloads: Payloads,
     folder: PathBuf,
@@ -84,7 +91,8 @@ impl Segment {
             codes,
             bytes: entry.bytes(),
             matches: MatchCache::default(),
-            payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows)?,
+            payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows, &entry.columns)?,
+            columns: entry.columns.clone(),
             folder: folder.to_path_buf(),
         })
     }
@@ -110,16 +118,21 @@ impl Segment {
         })
     }
 
+    /// Reads what a row shows, lent from the map.
+    pub(crate) fn shown(&self, row: u32) -> Result<Shown<'_>, IndexError> {
+        self.payloads.read(row)
+    }
+
     /// Reads the document of a row.
     pub(crate) fn read(&self, row: u32) -> Result<StoredDocument, IndexError> {
         let id = self.id(row)?;
-        let shown = self.payloads.read(row)?;
+        let shown = self.shown(row)?;
         Ok(StoredDocument {
             id,
-            text: shown.text,
-            payload: shown.payload,
-            provenance: shown.provenance,
-            thought: shown.thought,
+            text: shown.text.into_owned(),
+            payload: shown.payload.into_owned(),
+            provenance: shown.provenance.into_owned(),
+            thought: shown.thought.map(Cow::into_owned),
             content_hash: self.ids.content_hash(row),
             sequence: self.ids.sequence(row),
             vector: self.vectors.row(row).to_vec(),
@@ -132,20 +145,22 @@ pub(crate) fn folder(segments: &Path, id: u64) -> PathBuf {
     segments.join(format!("{id:08}"))
 }
 
-/// Reads every byte of a segment's files and compares all checksums.
+/// Returns the files of a segment that never change, by name: those to link
+/// and to verify. Its tombstones are apart, since each manifest may have others.
+pub(crate) fn sealed_files(entry: &SegmentEntry) -> Vec<(&'static str, &FileEntry)> {
+    let mut files = vec![
+        (VECTORS, &entry.vectors.file),
+        (PAYLOAD, &entry.payload.file),
+        (IDS, &entry.ids),
+        (FILTERS, &entry.filters),
+    ];
+    files.extend(entry.graph.as_ref().map(|graph| (GRAPH, graph)));
+    files.extend(entry.codes.as_ref().map(|codes| (CODES, &codes.file)));
+    files
+}
+
+/// Reads every byte of a segment's sealed files and compares all checksums.
 pub(crate) fn verify(folder: &Path, entry: &SegmentEntry) -> Result<(), IndexError> {
-    arrow_file::verify(&folder.join(VECTORS), &entry.vectors)?;
-    arrow_file::verify(&folder.join(PAYLOAD), &entry.payload)?;
-    map_checked(&folder.join(IDS), &entry.ids)?;
-    map_checked(&folder.join(FILTERS), &entry.filters)?;
-    if let Some(graph) = &entry.graph {
-        map_checked(&folder.join(GRAPH), graph)?;
-    }
-    if let Some(codes) = &entry.codes {
-        arrow_file::verify(&folder.join(CODES), codes)?;
-    }
-    if let Some(dead) = &entry.tombstones {
-        tombstones::read(folder, dead, entry.rows)?;
-    }
-    Ok(())
+    let mut files = sealed_files(entry).into_iter();
+    files.try_for_each(|(name, file)| map_checked(&folder.join(name), file).map(drop))
 }

@@ -1,14 +1,16 @@
-//! Turning the rows of a tail into a segment's files.
+//! Turning rows, of a tail or of older segments, into a segment's files.
 
-use super::{CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, VECTORS, Vectors};
+use super::{
+    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, VECTORS, Vectors,
+};
 use crate::{
     config::{CollectionConfig, Quantization},
-    durable::sync_folder,
+    durable::{create_folder, remove_file, sync_folder},
     error::IndexError,
     filter::FilterWriter,
     graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
     manifest::SegmentEntry,
-    tail::TailRow,
+    schema::ColumnScan,
 };
 use std::{path::Path, sync::Arc};
 
@@ -20,22 +22,25 @@ pub(crate) fn write(
     folder: &Path,
     id: u64,
     config: &CollectionConfig,
-    rows: &[Arc<TailRow>],
+    rows: &impl RowSource,
     stop: &Stop,
 ) -> Result<SegmentEntry, IndexError> {
     let row_count = u32::try_from(rows.len()).ok().filter(|&rows| rows <= MAX_ROWS);
     let row_count = row_count.ok_or_else(|| IndexError::Build {
         problem: format!("{} rows are more than a segment can number", rows.len()),
     })?;
-    fs_err::create_dir_all(folder)?;
+    create_folder(folder)?;
     let vectors_path = folder.join(VECTORS);
     let vectors_entry = Vectors::write(&vectors_path, config.dimension, rows)?;
-    let payload = Payloads::write(&folder.join(PAYLOAD), rows)?;
     let ids = Ids::write(&folder.join(IDS), rows)?;
-    let mut filters = FilterWriter::default();
-    for (row, tail_row) in (0..row_count).zip(rows) {
-        filters.add(row, &tail_row.document.payload);
+    let (mut filters, mut columns) = (FilterWriter::default(), ColumnScan::default());
+    for row in 0..row_count {
+        let payload = rows.shown(row as usize)?.payload;
+        filters.add(row, &payload);
+        columns.add(&payload);
     }
+    let columns = columns.finish(&config.schema);
+    let payload = Payloads::write(&folder.join(PAYLOAD), rows, &columns)?;
     let filters = filters.write(&folder.join(FILTERS))?;
     let vectors = Vectors::open(&vectors_path, &vectors_entry, config.dimension, row_count)?;
     let vectors = Arc::new(vectors);
@@ -55,7 +60,7 @@ pub(crate) fn write(
         None => {
             // Codes serve walks alone: a scan is exact.
             if quantised.is_some() {
-                fs_err::remove_file(folder.join(CODES))?;
+                remove_file(&folder.join(CODES))?;
             }
             (None, Vec::new(), None)
         }
@@ -71,6 +76,7 @@ pub(crate) fn write(
         graph,
         recall_curve,
         codes,
+        columns,
         tombstones: None,
     })
 }

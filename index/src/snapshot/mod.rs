@@ -4,6 +4,7 @@
 //! old ones alone, so a read never waits and never sees half a write; the files
 //! under a snapshot stay mapped until the last reader lets go.
 
+mod fields;
 mod list;
 mod parts;
 mod plan;
@@ -109,6 +110,7 @@ impl Snapshot {
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64, IndexError> {
         let Some(filter) = filter else { return Ok(self.len()) };
         filter.validate()?;
+        self.config.schema.check_filter(filter)?;
         let mut count = 0;
         for view in self.segments.iter() {
             count += view.admitted(Some(filter))?.count();

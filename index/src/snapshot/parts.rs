@@ -85,6 +85,8 @@ impl<'a> Search<'a> {
         options: &'a SearchOptions,
     ) -> Result<Self, IndexError> {
         options.validate()?;
+        let schema = &snapshot.config.schema;
+        options.filter.as_ref().map_or(Ok(()), |filter| schema.check_filter(filter))?;
         if query.dimension() != snapshot.config.dimension {
             return Err(IndexError::DimensionMismatch {
                 what: "query vector".to_owned(),

@@ -11,6 +11,7 @@ pub mod embed;
 pub mod eval;
 pub mod get;
 pub mod ingest;
+pub mod maintenance;
 pub mod model;
 pub mod search;
 pub mod serve;
@@ -101,7 +102,7 @@ pub enum Command {
     Count(count::CountArgs),
     /// Delete documents by id
     Delete(delete::DeleteArgs),
-    /// List, create, show, seal and delete collections
+    /// List, create, show, seal, compact, verify, save, restore and delete collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
     /// Pull and look at models
@@ -162,6 +163,14 @@ mod tests {
             "collection create c --dimension 8 --m 8 --ef-construction 50 --ef-search 20",
             "collection show c",
             "collection seal c",
+            "collection create c --field lang=keyword --field by.at=timestamp --no-compaction",
+            "collection compact c",
+            "collection verify c",
+            "collection fields c",
+            "collection snapshot create c s",
+            "collection snapshot list c",
+            "collection snapshot delete c s",
+            "collection restore c s --to d",
             "collection delete c --yes",
             "model pull",
             "model pull --from /f",
@@ -186,6 +195,8 @@ mod tests {
             "swim",
             "serve --listen here",
             "ingest --collection c",
+            "collection create c --field lang=colour",
+            "collection restore c s",
             "ingest a.jsonl",
             "search q",
             "search q --collection c --mode sometimes",

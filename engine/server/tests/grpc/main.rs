@@ -6,6 +6,7 @@ mod collections;
 mod documents;
 mod ingest;
 mod killed;
+mod maintenance;
 mod random_bytes;
 mod reasoning;
 mod startup;
