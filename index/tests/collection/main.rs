@@ -14,6 +14,7 @@ mod model;
 mod parse;
 mod planned;
 mod power;
+mod quantised;
 mod recall;
 mod saved;
 mod schema;
