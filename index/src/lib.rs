@@ -109,8 +109,8 @@ pub use filter::{
 };
 pub use schema::{FieldInfo, FieldKind, MAX_INTEGER, MAX_SCHEMA_FIELDS, Schema, parse_instant};
 pub use snapshot::{
-    Filtering, Hit, MAX_LIMIT, Plan, Ranked, Ranking, SearchOptions, SearchOutcome, Snapshot,
-    Strategy,
+    Filtering, Hit, MAX_LIMIT, MIN_RECALL_TARGET, Plan, Ranked, Ranking, SearchOptions,
+    SearchOutcome, Snapshot, Strategy,
 };
 pub use vector::UnitVector;
 pub use wal::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};

@@ -9,7 +9,8 @@ use std::{
 
 use twn_encoder::EncoderInfo;
 use twn_index::{
-    Collection, CollectionConfig, CompactionConfig, HnswConfig, IndexError, Schema, Stats,
+    Collection, CollectionConfig, CompactionConfig, HnswConfig, IndexError, Quantization, Schema,
+    Stats,
 };
 
 use crate::{error::ServiceError, limits::Limits, writer::Writer};
@@ -29,6 +30,8 @@ pub struct CreateCollection {
     pub ef_construction: Option<usize>,
     /// Default candidate list size while searching.
     pub ef_search: Option<usize>,
+    /// Whether walks compare smaller copies of the vectors first.
+    pub quantization: Quantization,
     /// Rows in the tail that trigger sealing.
     pub seal_rows: Option<usize>,
     /// When segments are merged.
@@ -272,7 +275,7 @@ impl Collections {
                 ef_construction: request.ef_construction.unwrap_or(defaults.hnsw.ef_construction),
                 ef_search: request.ef_search.unwrap_or(defaults.hnsw.ef_search),
             },
-            quantization: defaults.quantization,
+            quantization: request.quantization,
             seal_rows: request.seal_rows.unwrap_or(defaults.seal_rows),
             compaction: request.compaction.clone().unwrap_or(defaults.compaction),
             schema: request.schema.clone(),

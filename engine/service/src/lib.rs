@@ -52,6 +52,7 @@ pub use twn_encoder::{
 };
 pub use twn_index::{
     CollectionConfig, Compacted, CompactionConfig, Damage, Durability, FieldInfo, FieldKind,
-    FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, Plan, SavedSnapshot,
-    Schema, Stats, StoredDocument, Strategy, Verified,
+    FieldValue, Filter, Filtering, Hit, HnswConfig, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH,
+    MIN_RECALL_TARGET, Plan, Quantization, SavedSnapshot, Schema, Stats, StoredDocument, Strategy,
+    Verified,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use twn_encoder::{Content, EmbedKind, EncodeInput, Route, RouteReason, Usage};
-use twn_index::{Filter, Hit, Plan, SearchOptions, StoredDocument, UnitVector};
+use twn_index::{Filter, Hit, MIN_RECALL_TARGET, Plan, SearchOptions, StoredDocument, UnitVector};
 
 use crate::{
     batcher::Lane,
@@ -48,6 +48,8 @@ pub struct SearchRequest {
     pub policy: PolicyRequest,
     /// Candidate list size of the graph search; `None` takes the collection's default.
     pub ef_search: Option<usize>,
+    /// The share of the nearest that graphs should find, in place of `ef_search`.
+    pub recall_target: Option<f32>,
     /// Compare with every document instead of walking the graph.
     pub exact: bool,
     /// Rank by both embeddings of the query, whatever its route.
@@ -135,7 +137,7 @@ impl Engine {
         let options = SearchOptions {
             limit: request.limit,
             ef: request.ef_search,
-            recall_target: None,
+            recall_target: request.recall_target,
             exact: request.exact,
             filter: request.filter,
         };
@@ -236,6 +238,9 @@ impl Engine {
         if let Some(ef) = request.ef_search {
             check_range("ef_search", ef, self.limits.max_ef_search)?;
         }
+        if let Some(target) = request.recall_target {
+            check_recall_target(target, request.ef_search)?;
+        }
         if let Some(filter) = &request.filter {
             filter
                 .validate()
@@ -331,6 +336,19 @@ fn explained(
         (_, other) => (own, other),
     };
     SearchExplanation { direct, reasoned, thought, cost, search }
+}
+
+/// Checks a share of the nearest, before anything is encoded for it.
+fn check_recall_target(target: f32, ef_search: Option<usize>) -> Result<(), ServiceError> {
+    if !(MIN_RECALL_TARGET..=1.0).contains(&target) {
+        let problem = format!("{target} is outside {MIN_RECALL_TARGET} to 1");
+        return Err(ServiceError::invalid("recall_target", problem));
+    }
+    if ef_search.is_some() {
+        let problem = "takes the place of `ef_search`: give one of the two";
+        return Err(ServiceError::invalid("recall_target", problem));
+    }
+    Ok(())
 }
 
 /// Checks that a count is from 1 to `max`.

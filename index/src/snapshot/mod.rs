@@ -12,7 +12,9 @@ mod scan;
 mod search;
 
 pub use plan::{Filtering, Plan, Strategy};
-pub use search::{Hit, MAX_LIMIT, Ranked, Ranking, SearchOptions, SearchOutcome};
+pub use search::{
+    Hit, MAX_LIMIT, MIN_RECALL_TARGET, Ranked, Ranking, SearchOptions, SearchOutcome,
+};
 
 use crate::{
     config::CollectionConfig,

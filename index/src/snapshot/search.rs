@@ -14,7 +14,7 @@ use rayon::prelude::*;
 pub const MAX_LIMIT: usize = 10_000;
 
 /// The least share of the nearest that may be asked for.
-const LEAST_RECALL_TARGET: f32 = 0.5;
+pub const MIN_RECALL_TARGET: f32 = 0.5;
 
 /// What to search for besides the vector.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,7 @@ impl SearchOptions {
         check_option("limit", self.limit, 1, MAX_LIMIT)?;
         self.ef.map_or(Ok(()), |ef| check_option("ef", ef, 1, MAX_EF))?;
         if let Some(got) = self.recall_target
-            && !(LEAST_RECALL_TARGET..=1.0).contains(&got)
+            && !(MIN_RECALL_TARGET..=1.0).contains(&got)
         {
             return Err(IndexError::BadRecallTarget { got });
         }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use twn_protos::v1 as pb;
 
@@ -82,6 +82,9 @@ pub struct CreateArgs {
     /// Candidates kept while searching, unless a search says otherwise [default: 64]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub ef_search: u32,
+    /// Copies of the vectors that searches compare first
+    #[arg(long, value_enum, default_value_t = Copies::None)]
+    pub quantization: Copies,
     /// Documents that are sealed into a segment together [default: 20000]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub seal_rows: u32,
@@ -95,6 +98,24 @@ pub struct CreateArgs {
     /// Whom to ask.
     #[command(flatten)]
     pub server: ServerArg,
+}
+
+/// Smaller copies of a collection's vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Copies {
+    /// None: the vectors as they are
+    None,
+    /// One byte a value: a quarter of the memory to read, and a quarter more on disk
+    Sq8,
+}
+
+impl From<Copies> for pb::Quantization {
+    fn from(copies: Copies) -> Self {
+        match copies {
+            Copies::None => Self::None,
+            Copies::Sq8 => Self::Sq8,
+        }
+    }
 }
 
 impl CollectionCommand {
@@ -163,6 +184,7 @@ async fn create(client: &Client, args: CreateArgs) -> anyhow::Result<Option<pb::
         seal_rows: args.seal_rows,
         fields: args.fields.into_iter().map(|(path, kind)| (path, kind.into())).collect(),
         compaction: Some(pb::CompactionConfig { off: args.no_compaction, ..Default::default() }),
+        quantization: pb::Quantization::from(args.quantization).into(),
     };
     let request = pb::CreateCollectionRequest { config: Some(config) };
     let client = client.collections();

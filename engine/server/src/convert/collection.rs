@@ -1,9 +1,11 @@
 //! Collections: what they are asked to be and what they hold.
 
 use twn_protos::v1 as pb;
-use twn_service::{CollectionView, CompactionConfig, CreateCollection, Schema, ServiceError};
+use twn_service::{
+    CollectionView, CompactionConfig, CreateCollection, Quantization, Schema, ServiceError,
+};
 
-use super::{count32, maintenance, nonzero, required};
+use super::{count32, known, maintenance, nonzero, required};
 
 /// Reads what a new collection should be.
 pub(crate) fn create(
@@ -22,6 +24,10 @@ pub(crate) fn create(
         m: nonzero(hnsw.m),
         ef_construction: nonzero(hnsw.ef_construction),
         ef_search: nonzero(hnsw.ef_search),
+        quantization: match known(message.quantization, "config.quantization")? {
+            pb::Quantization::Unspecified | pb::Quantization::None => Quantization::None,
+            pb::Quantization::Sq8 => Quantization::Sq8,
+        },
         seal_rows: nonzero(message.seal_rows),
         compaction: message.compaction.map(compaction),
         schema: Schema { fields: fields? },
@@ -41,6 +47,10 @@ pub(crate) fn view(view: CollectionView) -> pb::Collection {
         dead_percent: count32(config.compaction.dead_percent),
         max_segments: count32(config.compaction.max_segments),
     };
+    let quantization = match config.quantization {
+        Quantization::None => pb::Quantization::None,
+        Quantization::Sq8 => pb::Quantization::Sq8,
+    };
     let fields = config.schema.fields.into_iter();
     let fields = fields.map(|(path, kind)| (path, maintenance::kind(kind).into())).collect();
     pb::Collection {
@@ -51,6 +61,7 @@ pub(crate) fn view(view: CollectionView) -> pb::Collection {
             seal_rows: count32(config.seal_rows),
             fields,
             compaction: Some(compaction),
+            quantization: quantization.into(),
         }),
         documents: stats.documents,
         tail_documents: stats.tail_documents,

@@ -154,6 +154,7 @@ pub fn collection(collection: &pb::Collection) -> Value {
         "name": config.name,
         "dimension": config.dimension,
         "hnsw": {"m": hnsw.m, "ef_construction": hnsw.ef_construction, "ef_search": hnsw.ef_search},
+        "quantization": config.quantization().as_str_name(),
         "seal_rows": config.seal_rows,
         "compaction": {
             "automatic": !compaction.off, "dead_percent": compaction.dead_percent,
@@ -177,6 +178,7 @@ pub fn plan(plan: &pb::SearchPlan) -> Value {
         "distance_computations": plan.distance_computations,
         "filter_matches": plan.filter_matches,
         "segments": plan.segments,
+        "filtering": plan.filter_matches.map(|_| plan.filtering().as_str_name()),
     })
 }
 

@@ -9,6 +9,7 @@ mod killed;
 mod maintenance;
 mod random_bytes;
 mod reasoning;
+mod searching;
 mod startup;
 mod stopped;
 mod support;
