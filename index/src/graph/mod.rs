@@ -43,12 +43,15 @@ pub(crate) const MIN_GRAPH_ROWS: u32 = 1000;
 pub(crate) struct Built {
     pub(crate) file: FileEntry,
     pub(crate) recall_curve: Vec<Recall>,
+    /// Whether the curve is that of walks over codes: those to keep.
+    pub(crate) is_for_codes: bool,
 }
 
 /// Builds and writes the graph over `vectors`, if one is of use.
 ///
 /// Returns `None` where the segment is too small, or where the graph turned out
-/// to find too little of what a scan finds; such a segment is scanned.
+/// to find too little of what a scan finds; such a segment is scanned. Where it
+/// finds too little over codes alone, walks are to compare the vectors.
 pub(crate) fn build(
     path: &Path,
     vectors: &Arc<Vectors>,
@@ -61,16 +64,27 @@ pub(crate) fn build(
     }
     let tried = build::on_threads(|| {
         let Some(graph) = build::graph(vectors, config, stop)? else { return Ok(None) };
-        let recall_curve = trial::curve(&graph, vectors, codes);
-        Ok(Some((graph, recall_curve)))
+        let tried = |codes: Option<&Codes>| {
+            let curve = trial::curve(&graph, vectors, codes);
+            tracing::debug!(
+                rows = vectors.rows(),
+                codes = codes.is_some(),
+                ?curve,
+                "tried a graph"
+            );
+            Some(curve).filter(|curve| trial::is_of_use(curve, config.ef_search))
+        };
+        let over_codes = codes.and_then(|codes| tried(Some(codes)));
+        let is_for_codes = over_codes.is_some();
+        // Rows may be so alike that codes cannot tell them apart.
+        let curve = over_codes.or_else(|| tried(None));
+        Ok(curve.map(|curve| (graph, curve, is_for_codes)))
     })?;
-    let Some((graph, recall_curve)) = tried else { return Ok(None) };
-    tracing::debug!(rows = vectors.rows(), ?recall_curve, "tried a graph");
-    if !trial::is_of_use(&recall_curve, config.ef_search) {
-        tracing::warn!(rows = vectors.rows(), "graph finds too little, scanning instead");
+    let Some((graph, recall_curve, is_for_codes)) = tried else {
+        tracing::warn!(rows = vectors.rows(), "no graph finds enough, scanning instead");
         return Ok(None);
-    }
-    Ok(Some(Built { file: file::write(path, &graph)?, recall_curve }))
+    };
+    Ok(Some(Built { file: file::write(path, &graph)?, recall_curve, is_for_codes }))
 }
 
 #[cfg(test)]

@@ -55,15 +55,15 @@ pub(crate) fn write(
     };
     let codes = quantised.as_ref().map(|(_, codes)| codes);
     let built = graph::build(&folder.join(GRAPH), &vectors, codes, &config.hnsw, stop)?;
-    let (graph, recall_curve, codes) = match built {
-        Some(built) => (Some(built.file), built.recall_curve, quantised.map(|(entry, _)| entry)),
-        None => {
-            // Codes serve walks alone: a scan is exact.
-            if quantised.is_some() {
-                remove_file(&folder.join(CODES))?;
-            }
-            (None, Vec::new(), None)
-        }
+    // Codes serve walks alone: a scan is exact.
+    let keeps_codes = built.as_ref().is_some_and(|built| built.is_for_codes);
+    if quantised.is_some() && !keeps_codes {
+        remove_file(&folder.join(CODES))?;
+    }
+    let codes = quantised.filter(|_| keeps_codes).map(|(entry, _)| entry);
+    let (graph, recall_curve) = match built {
+        Some(built) => (Some(built.file), built.recall_curve),
+        None => (None, Vec::new()),
     };
     sync_folder(folder)?;
     Ok(SegmentEntry {

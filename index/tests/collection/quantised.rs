@@ -202,6 +202,32 @@ fn damaged_codes_are_not_merged_away() {
     assert_eq!(collection.stats().segments, 3);
 }
 
+#[test]
+fn rows_that_codes_cannot_tell_apart_are_walked_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let collection = Collection::create(folder.path(), quantised()).unwrap();
+    // On one narrow curve: neighbours differ by less than a step of the codes.
+    let on_the_curve = |place: f32| {
+        let value = |i: usize| 1.0 + 0.1 * (place * 6.0 + i as f32).sin();
+        (0..DIMENSION).map(value).collect::<Vec<f32>>()
+    };
+    const ROWS: usize = 4000;
+    let upserts = (0..ROWS).map(|row| {
+        let vector = on_the_curve(row as f32 / ROWS as f32);
+        Operation::Upsert(Box::new(drawn(row, vector)))
+    });
+    collection.apply(upserts.collect(), Durability::Accepted).unwrap();
+    collection.seal().unwrap();
+    assert_eq!(named(folder.path(), "sq8.arrow"), 0);
+    assert_eq!(named(folder.path(), "graph.bin"), 1);
+    collection.verify().unwrap().into_result().unwrap();
+    drop(collection);
+    let collection = Collection::open(folder.path()).unwrap();
+    let query = UnitVector::new(on_the_curve(0.3137)).unwrap();
+    let plan = collection.snapshot().rank(&query, &SearchOptions::new(10)).unwrap().plan;
+    assert_eq!(plan.strategy, Strategy::Graph);
+}
+
 /// Fails one step below a folder, and notes whether that concerned codes.
 struct FailsOnce {
     at: usize,

@@ -38,6 +38,7 @@ async fn sealed(server: &TestServer, quantization: pb::Quantization) -> pb::Coll
 fn scattered(row: usize) -> Vec<f32> {
     let drawn = |place: usize| {
         let mixed = ((row * 8 + place) as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 29)) >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
     };
     let value = |i: usize| (0..6).map(|j| drawn(j) * ((i * (j + 1)) as f32 * 0.37).sin()).sum();
