@@ -8,6 +8,7 @@ mod contention;
 mod encoder;
 mod environment;
 mod floor;
+mod index;
 mod load;
 mod peer;
 mod rows;
@@ -28,11 +29,14 @@ enum Command {
     Encoder(encoder::EncoderArguments),
     /// Sends searches to a running server and reports latency, split by route.
     Load(load::LoadArguments),
+    /// Measures the vector index, beside hnswlib, faiss and usearch.
+    Index(index::IndexArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Encoder(arguments) => encoder::main(&arguments),
         Command::Load(arguments) => load::main(&arguments),
+        Command::Index(arguments) => index::main(&arguments),
     }
 }

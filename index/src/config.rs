@@ -1,6 +1,9 @@
 //! What a collection is told once, at its creation.
 
-use crate::error::{IndexError, check_option};
+use crate::{
+    error::{IndexError, check_option},
+    schema::Schema,
+};
 use serde::{Deserialize, Serialize};
 
 /// The largest dimension a collection accepts.
@@ -8,6 +11,9 @@ pub const MAX_DIMENSION: usize = 16_384;
 
 /// The largest tail, in rows, that may be asked for before sealing.
 pub const MAX_SEAL_ROWS: usize = 4_000_000;
+
+/// The most segments that may be allowed to stand beside each other.
+pub const MAX_SEGMENTS: usize = 1000;
 
 /// The widest search, in candidates kept, that may be asked for.
 pub const MAX_EF: usize = 10_000;
@@ -43,6 +49,45 @@ impl HnswConfig {
     }
 }
 
+/// Whether walks compare smaller copies of the vectors first.
+///
+/// The vectors themselves are kept either way, and every score is theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantization {
+    /// Walks compare the vectors as they are.
+    #[default]
+    None,
+    /// Walks compare copies of one byte a value, a quarter of the memory to
+    /// read; the best of what they find is compared again in full.
+    Sq8,
+}
+
+/// When sealed segments are merged in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionConfig {
+    /// Whether it happens by itself; [`crate::Collection::compact`] works anyway.
+    pub is_automatic: bool,
+    /// The share of dead rows above which a segment is written anew, in percent.
+    pub dead_percent: usize,
+    /// Segments above which the smaller ones are merged.
+    pub max_segments: usize,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self { is_automatic: true, dead_percent: 20, max_segments: 8 }
+    }
+}
+
+impl CompactionConfig {
+    /// Refuses values out of their ranges, naming the field.
+    pub fn validate(&self) -> Result<(), IndexError> {
+        check_option("compaction.dead_percent", self.dead_percent, 1, 100)?;
+        check_option("compaction.max_segments", self.max_segments, 1, MAX_SEGMENTS)
+    }
+}
+
 /// What a collection is told once, at its creation, and keeps in its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectionConfig {
@@ -52,8 +97,15 @@ pub struct CollectionConfig {
     pub encoder_fingerprint: String,
     /// How graphs are built and walked.
     pub hnsw: HnswConfig,
+    /// Whether walks compare smaller copies of the vectors first.
+    #[serde(default)]
+    pub quantization: Quantization,
     /// Rows in the tail that make the background thread seal it.
     pub seal_rows: usize,
+    /// When segments are merged.
+    pub compaction: CompactionConfig,
+    /// What declared payload fields hold.
+    pub schema: Schema,
     /// When the collection was created, in milliseconds since 1970.
     pub created_unix_ms: u64,
 }
@@ -65,7 +117,10 @@ impl CollectionConfig {
             dimension,
             encoder_fingerprint: String::new(),
             hnsw: HnswConfig::default(),
+            quantization: Quantization::None,
             seal_rows: 20_000,
+            compaction: CompactionConfig::default(),
+            schema: Schema::default(),
             created_unix_ms: 0,
         }
     }
@@ -76,7 +131,9 @@ impl CollectionConfig {
         check_option("seal_rows", self.seal_rows, 1, MAX_SEAL_ROWS)?;
         let fingerprint_bytes = self.encoder_fingerprint.len();
         check_option("encoder_fingerprint", fingerprint_bytes, 0, MAX_FINGERPRINT_BYTES)?;
-        self.hnsw.validate()
+        self.hnsw.validate()?;
+        self.compaction.validate()?;
+        self.schema.validate()
     }
 }
 
@@ -105,6 +162,8 @@ mod tests {
         check(|config| config.hnsw.m = 256, Some("hnsw.m"));
         check(|config| config.hnsw.ef_construction = 32, Some("hnsw.ef_construction"));
         check(|config| config.hnsw.ef_search = 0, Some("hnsw.ef_search"));
+        check(|config| config.compaction.dead_percent = 0, Some("compaction.dead_percent"));
+        check(|config| config.compaction.max_segments = 0, Some("compaction.max_segments"));
         check(|config| config.encoder_fingerprint = "x".repeat(1025), Some("encoder_fingerprint"));
     }
 }

@@ -40,7 +40,21 @@ pub enum IndexError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A filter that says nothing, or too much.
+    /// A schema that no payload can follow.
+    #[error("bad schema: {problem}")]
+    BadSchema {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A saved snapshot that cannot be made, found or removed by this name.
+    #[error("snapshot `{name}`: {problem}")]
+    BadSnapshot {
+        /// The snapshot's name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A filter that says nothing, too much, or another kind than is declared.
     #[error("bad filter: {problem}")]
     BadFilter {
         /// What is wrong with it.
@@ -57,6 +71,12 @@ pub enum IndexError {
         least: usize,
         /// The most allowed.
         most: usize,
+    },
+    /// A share of the nearest documents that cannot be aimed at.
+    #[error("bad recall target: {got} is outside 0.5..=1")]
+    BadRecallTarget {
+        /// The share given.
+        got: f32,
     },
     /// One call with more operations or bytes than one log record may hold.
     #[error("batch of {got} {unit} is over the limit of {most}")]
@@ -107,6 +127,20 @@ pub enum IndexError {
         /// The newest format this version reads.
         supported: u32,
     },
+    /// A file of an earlier version of this crate that this one cannot read.
+    #[error(
+        "{} has format {found}, this version reads {supported}: write its documents into a new \
+         collection, with the version that wrote them or from their source",
+        path.display()
+    )]
+    OlderFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The format this version reads.
+        supported: u32,
+    },
     /// The collection went read-only, since what it wrote may not be on disk.
     #[error("collection is read-only after a failed write: {problem}")]
     Poisoned {
@@ -145,11 +179,26 @@ impl IndexError {
                 | Self::BadId { .. }
                 | Self::BadDocument { .. }
                 | Self::BadFilter { .. }
+                | Self::BadSchema { .. }
+                | Self::BadSnapshot { .. }
                 | Self::BadOption { .. }
+                | Self::BadRecallTarget { .. }
                 | Self::BatchTooLarge { .. }
                 | Self::AlreadyExists { .. }
                 | Self::NotFound { .. }
         )
+    }
+
+    /// Tells whether the disk, or a quota on it, is full: the same call
+    /// succeeds once there is space again.
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let kind = match self {
+            Self::Io(error) => error.kind(),
+            Self::Arrow { source: arrow::error::ArrowError::IoError(_, error), .. } => error.kind(),
+            _ => return false,
+        };
+        matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
     }
 
     /// Names a corrupt file and what was found in it.

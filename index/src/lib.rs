@@ -20,6 +20,12 @@
 //!   for those just written.
 //! - [`SearchOutcome`] has the [`Hit`]s and a [`Plan`] that says how they were
 //!   found.
+//! - [`Schema`] declares what payload fields hold; [`Snapshot::fields`] tells
+//!   what they do.
+//! - [`SavedSnapshot`] is a collection kept as it was, under a name:
+//!   [`Collection::save_snapshot`], [`Collection::restore_snapshot`].
+//! - [`Verified`] is what reading every byte has found: [`Collection::verify`].
+//! - [`observer`] lets tests see and fail each change to the disk.
 //! - [`IndexError`] says what went wrong and whose fault it was.
 //!
 //! # Example
@@ -62,7 +68,7 @@
 //! - A sealed file never changes. Its checksum is in the manifest.
 //! - Each id has at most one live row, that of its greatest sequence number.
 //! - Reads never wait for writes.
-//! - `unsafe` is in two modules: mapping files, and two vector instructions.
+//! - `unsafe` is in two modules: mapping files, and vector instructions.
 #![deny(unsafe_code)]
 
 mod codec;
@@ -74,6 +80,9 @@ mod error;
 mod filter;
 mod graph;
 mod manifest;
+#[doc(hidden)]
+pub mod parse;
+mod schema;
 mod segment;
 mod simd;
 mod snapshot;
@@ -82,18 +91,26 @@ mod vector;
 mod wal;
 
 pub use codec::payload::MAX_PAYLOAD_DEPTH;
-pub use collection::{Collection, Stats};
+pub use collection::{
+    Collection, Compacted, Damage, MAX_SNAPSHOTS, SavedSnapshot, Stats, Verified,
+};
 pub use config::{
-    CollectionConfig, HnswConfig, MAX_DIMENSION, MAX_EF, MAX_FINGERPRINT_BYTES, MAX_SEAL_ROWS,
+    CollectionConfig, CompactionConfig, HnswConfig, MAX_DIMENSION, MAX_EF, MAX_FINGERPRINT_BYTES,
+    MAX_SEAL_ROWS, MAX_SEGMENTS, Quantization,
 };
 pub use document::{
     Applied, Document, Durability, MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_PROVENANCE_BYTES,
     MAX_TEXT_BYTES, MAX_THOUGHT_BYTES, Operation, Outcome, StoredDocument,
 };
+pub use durable::observer;
 pub use error::IndexError;
 pub use filter::{
     FieldValue, Filter, MAX_FIELD_BYTES, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES,
 };
-pub use snapshot::{Hit, MAX_LIMIT, Plan, SearchOptions, SearchOutcome, Snapshot, Strategy};
+pub use schema::{FieldInfo, FieldKind, MAX_INTEGER, MAX_SCHEMA_FIELDS, Schema, parse_instant};
+pub use snapshot::{
+    Filtering, Hit, MAX_LIMIT, MIN_RECALL_TARGET, Plan, Ranked, Ranking, SearchOptions,
+    SearchOutcome, Snapshot, Strategy,
+};
 pub use vector::UnitVector;
 pub use wal::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};

@@ -17,19 +17,21 @@ use twn_protos::{
         embed_service_server::EmbedServiceServer as EmbedServer,
         info_service_server::InfoServiceServer as InfoServer,
         ingest_service_server::IngestServiceServer as IngestServer,
+        maintenance_service_server::MaintenanceServiceServer as MaintenanceServer,
         search_service_server::SearchServiceServer as SearchServer,
     },
 };
 
-use crate::rpc::{CollectionRpc, EmbedRpc, Host, InfoRpc, IngestRpc, SearchRpc};
+use crate::rpc::{CollectionRpc, EmbedRpc, Host, InfoRpc, IngestRpc, MaintenanceRpc, SearchRpc};
 
 /// The services whose health is reported; the empty name is the whole server.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "",
     <SearchServer<SearchRpc> as NamedService>::NAME,
     <IngestServer<IngestRpc> as NamedService>::NAME,
     <EmbedServer<EmbedRpc> as NamedService>::NAME,
     <CollectionServer<CollectionRpc> as NamedService>::NAME,
+    <MaintenanceServer<MaintenanceRpc> as NamedService>::NAME,
     <InfoServer<InfoRpc> as NamedService>::NAME,
 ];
 
@@ -95,6 +97,7 @@ pub(crate) fn routes(host: &Arc<Host>, health: &Health) -> anyhow::Result<Routes
         .add_service(limited!(IngestServer, IngestRpc))
         .add_service(limited!(EmbedServer, EmbedRpc))
         .add_service(limited!(CollectionServer, CollectionRpc))
+        .add_service(limited!(MaintenanceServer, MaintenanceRpc))
         .add_service(limited!(InfoServer, InfoRpc))
         .add_service(HealthServer::new(health))
         .add_service(reflection)

@@ -76,7 +76,10 @@ pub(crate) fn adopted(status: Status, request_id: &str) -> Status {
 
 /// Logs what the client is not told.
 pub(crate) fn log_our_fault(error: &ServiceError, request_id: &str) {
-    if let ServiceError::Internal { .. } | ServiceError::DataLoss { .. } = error {
+    if let ServiceError::Internal { .. }
+    | ServiceError::DataLoss { .. }
+    | ServiceError::DiskFull { .. } = error
+    {
         tracing::error!(request_id, %error, "request failed");
     }
 }
@@ -90,7 +93,7 @@ pub(crate) fn code(error: &ServiceError) -> Code {
         ServiceError::CollectionExists { .. } => Code::AlreadyExists,
         ServiceError::FailedPrecondition { .. } => Code::FailedPrecondition,
         ServiceError::DataLoss { .. } => Code::DataLoss,
-        ServiceError::Overloaded { .. } => Code::ResourceExhausted,
+        ServiceError::DiskFull { .. } | ServiceError::Overloaded { .. } => Code::ResourceExhausted,
         ServiceError::Unavailable { .. } => Code::Unavailable,
         ServiceError::DeadlineExceeded { .. } => Code::DeadlineExceeded,
         ServiceError::Cancelled => Code::Cancelled,
@@ -107,6 +110,7 @@ pub(crate) fn reason(error: &ServiceError) -> &'static str {
         ServiceError::CollectionExists { .. } => "COLLECTION_EXISTS",
         ServiceError::FailedPrecondition { .. } => "COLLECTION_STATE",
         ServiceError::DataLoss { .. } => "COLLECTION_DAMAGED",
+        ServiceError::DiskFull { .. } => "DISK_FULL",
         ServiceError::Overloaded { .. } => "OVERLOADED",
         ServiceError::Unavailable { state } if *state == LOADING => "MODEL_LOADING",
         ServiceError::Unavailable { .. } => "SHUTTING_DOWN",
@@ -124,6 +128,9 @@ pub(crate) fn message(error: &ServiceError) -> String {
         }
         ServiceError::DataLoss { name, .. } => {
             shortened(&format!("collection `{name}` is damaged: the server's log has the cause"))
+        }
+        ServiceError::DiskFull { name, .. } => {
+            shortened(&format!("collection `{name}` cannot grow, the server's disk is full"))
         }
         _ => shortened(&error.to_string()),
     }

@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &str, &[&str]); 9] = [
     ("engine/train", "twn-train", &["twn-encoder"]),
     ("engine/service", "twn-service", &["twn-encoder", "twn-index"]),
     ("engine/server", "twn", &["twn-encoder", "twn-protos", "twn-service", "twn-train"]),
-    ("bench", "twn-bench", &["twn-encoder", "twn-protos", "twn-service"]),
+    ("bench", "twn-bench", &["twn-encoder", "twn-index", "twn-protos", "twn-service"]),
 ];
 
 /// What each crate must not know.
@@ -30,8 +30,13 @@ const FOREIGN: [(&str, &[&str]); 5] = [
 
 const TOP_FOLDERS: [&str; 5] = ["bench", "docs", "engine", "index", "protos"];
 const MAX_LINES: usize = 500;
-const UNSAFE_MODULES: [&str; 4] =
-    ["durable/map.rs", "engine/kernels/", "model/mapped.rs", "simd.rs"];
+const UNSAFE_MODULES: [&str; 5] = [
+    "bench/src/floor/simd.rs",
+    "durable/map.rs",
+    "engine/kernels/",
+    "index/src/simd/",
+    "model/mapped.rs",
+];
 
 fn root() -> PathBuf {
     fs_err::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).expect("root")

@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use twn_encoder::EncoderInfo;
-use twn_index::{Collection, CollectionConfig, HnswConfig, IndexError, Stats};
+use twn_index::{
+    Collection, CollectionConfig, CompactionConfig, HnswConfig, IndexError, Quantization, Schema,
+    Stats,
+};
 
 use crate::{error::ServiceError, limits::Limits, writer::Writer};
 
@@ -27,8 +30,14 @@ pub struct CreateCollection {
     pub ef_construction: Option<usize>,
     /// Default candidate list size while searching.
     pub ef_search: Option<usize>,
+    /// Whether walks compare smaller copies of the vectors first.
+    pub quantization: Quantization,
     /// Rows in the tail that trigger sealing.
     pub seal_rows: Option<usize>,
+    /// When segments are merged.
+    pub compaction: Option<CompactionConfig>,
+    /// What declared payload fields hold.
+    pub schema: Schema,
 }
 
 /// A collection as a client sees it.
@@ -61,6 +70,8 @@ pub(crate) struct Collections {
     trash: PathBuf,
     max_collections: usize,
     max_dimension: usize,
+    /// Whoever holds it is the one who restores.
+    restoring: Mutex<()>,
     slots: RwLock<BTreeMap<String, Slot>>,
 }
 
@@ -80,6 +91,11 @@ impl Collections {
         for entry in fs_err::read_dir(&root)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.strip_suffix(".tmp").is_some_and(|name| check_name(name).is_ok()) {
+                // A restore that was never answered.
+                fs_err::remove_dir_all(entry.path())?;
+                continue;
+            }
             if check_name(&name).is_err() || !entry.file_type()?.is_dir() {
                 tracing::warn!(path = %entry.path().display(), "not a collection, ignored");
                 continue;
@@ -99,7 +115,8 @@ impl Collections {
             slots.insert(name, slot);
         }
         let (max_collections, max_dimension) = (limits.max_collections, limits.max_dimension);
-        Ok(Self { root, trash, max_collections, max_dimension, slots: RwLock::new(slots) })
+        let (restoring, slots) = (Mutex::new(()), RwLock::new(slots));
+        Ok(Self { root, trash, max_collections, max_dimension, restoring, slots })
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<Arc<Hosted>, ServiceError> {
@@ -163,6 +180,47 @@ impl Collections {
         }
     }
 
+    /// Where a collection of this name is, or would be.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, ServiceError> {
+        check_name(name)?;
+        Ok(self.root.join(name))
+    }
+
+    /// Makes the collection `target` of a snapshot of another, one that could not be
+    /// opened included.
+    pub(crate) fn restore(
+        &self,
+        name: &str,
+        snapshot: &str,
+        target: &str,
+    ) -> Result<Arc<Hosted>, ServiceError> {
+        let _turn = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
+        let (source, folder) = (self.folder(name)?, self.folder(target)?);
+        if let Err(error @ ServiceError::CollectionNotFound { .. }) = self.get(name) {
+            return Err(error);
+        }
+        self.check_room(target)?;
+        // Long, so without the lock; a creation of that name meanwhile fails one of the two.
+        let of_index = |error| ServiceError::from_index(error, target, "name");
+        Collection::restore_snapshot(&source, snapshot, &folder).map_err(of_index)?;
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let hosted = Arc::new(Hosted::new(target, Collection::open(&folder).map_err(of_index)?));
+        slots.insert(target.to_owned(), Slot::Open(Arc::clone(&hosted)));
+        Ok(hosted)
+    }
+
+    fn check_room(&self, name: &str) -> Result<(), ServiceError> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        if slots.contains_key(name) {
+            return Err(ServiceError::CollectionExists { name: name.to_owned() });
+        }
+        if slots.len() >= self.max_collections {
+            let problem = format!("server holds {} collections, its limit", slots.len());
+            return Err(ServiceError::FailedPrecondition { name: name.to_owned(), problem });
+        }
+        Ok(())
+    }
+
     /// Takes the collection out of service and moves its folder to the trash, whose
     /// files go away now or, after a crash, at the next start.
     pub(crate) fn delete(&self, name: &str) -> Result<(), ServiceError> {
@@ -217,7 +275,10 @@ impl Collections {
                 ef_construction: request.ef_construction.unwrap_or(defaults.hnsw.ef_construction),
                 ef_search: request.ef_search.unwrap_or(defaults.hnsw.ef_search),
             },
+            quantization: request.quantization,
             seal_rows: request.seal_rows.unwrap_or(defaults.seal_rows),
+            compaction: request.compaction.clone().unwrap_or(defaults.compaction),
+            schema: request.schema.clone(),
             created_unix_ms: u64::try_from(created.as_millis()).unwrap_or(u64::MAX),
         })
     }

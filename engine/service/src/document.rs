@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use twn_encoder::{Content, Part, ReasoningPolicy, Usage};
-use twn_index::{Document, UnitVector};
+use twn_index::{Document, Schema, UnitVector};
 
 use crate::{error::ServiceError, limits::Limits};
 
@@ -34,6 +34,7 @@ pub(crate) struct ValidDocument {
 pub(crate) struct WriteContext {
     pub(crate) collection: String,
     pub(crate) dimension: usize,
+    pub(crate) schema: Schema,
     pub(crate) instruction: Option<String>,
     pub(crate) policy: ReasoningPolicy,
     pub(crate) encoder_fingerprint: String,
@@ -49,7 +50,12 @@ impl DocumentInput {
         limits: &Limits,
     ) -> Result<ValidDocument, ServiceError> {
         check_id(&self.id, &format!("{field}.id"), limits)?;
-        check_payload(&self.payload, &format!("{field}.payload"), limits)?;
+        let payload_field = format!("{field}.payload");
+        check_payload(&self.payload, &payload_field, limits)?;
+        let checked = context.schema.check_payload(&self.id, &self.payload);
+        checked.map_err(|error| {
+            ServiceError::from_index(error, &context.collection, &payload_field)
+        })?;
 
         let content_field = format!("{field}.content");
         let vector = match &self.vector {

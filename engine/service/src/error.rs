@@ -51,6 +51,14 @@ pub enum ServiceError {
         /// What was found.
         problem: String,
     },
+    /// The disk is full; nothing was lost, and the same request works once there is space.
+    #[error("collection `{name}` cannot grow, the disk is full: {problem}")]
+    DiskFull {
+        /// The collection.
+        name: String,
+        /// What the system said.
+        problem: String,
+    },
     /// There is more work than the limits allow; try again later.
     #[error("server is busy, {what} is full: retry in {} ms", .retry_after.as_millis())]
     Overloaded {
@@ -128,7 +136,9 @@ impl ServiceError {
             IndexError::Closed => Self::CollectionNotFound { name },
             IndexError::Locked { .. }
             | IndexError::NewerFormat { .. }
+            | IndexError::OlderFormat { .. }
             | IndexError::Poisoned { .. } => Self::FailedPrecondition { name, problem },
+            _ if error.is_disk_full() => Self::DiskFull { name, problem },
             IndexError::Corrupt { .. } => Self::DataLoss { name, problem },
             _ => Self::Internal { problem: format!("collection `{name}`: {problem}") },
         }

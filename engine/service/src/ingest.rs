@@ -182,6 +182,7 @@ impl Engine {
         let context = WriteContext {
             collection: hosted.name.clone(),
             dimension: hosted.collection.config().dimension,
+            schema: hosted.collection.config().schema.clone(),
             instruction: options.instruction,
             policy,
             encoder_fingerprint: hosted.collection.config().encoder_fingerprint.clone(),

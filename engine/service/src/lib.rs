@@ -24,6 +24,7 @@ mod error;
 mod explanation;
 mod ingest;
 mod limits;
+mod maintenance;
 mod policy;
 mod pressure;
 mod search;
@@ -50,6 +51,8 @@ pub use twn_encoder::{
     Route, RouteReason, StopReason, TokenCost, Usage,
 };
 pub use twn_index::{
-    CollectionConfig, Durability, FieldValue, Filter, Hit, HnswConfig, MAX_FILTER_CLAUSES,
-    MAX_FILTER_DEPTH, Plan, Stats, StoredDocument, Strategy,
+    CollectionConfig, Compacted, CompactionConfig, Damage, Durability, FieldInfo, FieldKind,
+    FieldValue, Filter, Filtering, Hit, HnswConfig, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH,
+    MIN_RECALL_TARGET, Plan, Quantization, SavedSnapshot, Schema, Stats, StoredDocument, Strategy,
+    Verified,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use twn_encoder::{Content, EmbedKind, EncodeInput, Route, RouteReason, Usage};
-use twn_index::{Filter, Hit, Plan, SearchOptions, StoredDocument, UnitVector};
+use twn_index::{Filter, Hit, MIN_RECALL_TARGET, Plan, SearchOptions, StoredDocument, UnitVector};
 
 use crate::{
     batcher::Lane,
@@ -48,6 +48,8 @@ pub struct SearchRequest {
     pub policy: PolicyRequest,
     /// Candidate list size of the graph search; `None` takes the collection's default.
     pub ef_search: Option<usize>,
+    /// The share of the nearest that graphs should find, in place of `ef_search`.
+    pub recall_target: Option<f32>,
     /// Compare with every document instead of walking the graph.
     pub exact: bool,
     /// Rank by both embeddings of the query, whatever its route.
@@ -125,7 +127,7 @@ impl Engine {
     ) -> Result<SearchAnswer, ServiceError> {
         let arrived = Instant::now();
         let hosted = self.collections.get(&request.collection)?;
-        self.check_search(&request)?;
+        self.check_search(&request, &hosted)?;
 
         let (vector, encoded) = self.query_vector(&hosted, &request, call).await?;
         let explanation = encoded.as_ref().and_then(|encoded| encoded.explanation.as_deref());
@@ -135,6 +137,7 @@ impl Engine {
         let options = SearchOptions {
             limit: request.limit,
             ef: request.ef_search,
+            recall_target: request.recall_target,
             exact: request.exact,
             filter: request.filter,
         };
@@ -230,14 +233,18 @@ impl Engine {
         Ok(())
     }
 
-    fn check_search(&self, request: &SearchRequest) -> Result<(), ServiceError> {
+    fn check_search(&self, request: &SearchRequest, hosted: &Hosted) -> Result<(), ServiceError> {
         check_range("limit", request.limit, self.limits.max_search_limit)?;
         if let Some(ef) = request.ef_search {
             check_range("ef_search", ef, self.limits.max_ef_search)?;
         }
+        if let Some(target) = request.recall_target {
+            check_recall_target(target, request.ef_search)?;
+        }
         if let Some(filter) = &request.filter {
             filter
                 .validate()
+                .and_then(|()| hosted.collection.config().schema.check_filter(filter))
                 .map_err(|e| ServiceError::from_index(e, &request.collection, "filter"))?;
         }
         Ok(())
@@ -329,6 +336,19 @@ fn explained(
         (_, other) => (own, other),
     };
     SearchExplanation { direct, reasoned, thought, cost, search }
+}
+
+/// Checks a share of the nearest, before anything is encoded for it.
+fn check_recall_target(target: f32, ef_search: Option<usize>) -> Result<(), ServiceError> {
+    if !(MIN_RECALL_TARGET..=1.0).contains(&target) {
+        let problem = format!("{target} is outside {MIN_RECALL_TARGET} to 1");
+        return Err(ServiceError::invalid("recall_target", problem));
+    }
+    if ef_search.is_some() {
+        let problem = "takes the place of `ef_search`: give one of the two";
+        return Err(ServiceError::invalid("recall_target", problem));
+    }
+    Ok(())
 }
 
 /// Checks that a count is from 1 to `max`.

@@ -41,10 +41,9 @@ impl Writer {
         operations: Vec<Operation>,
         durability: Durability,
     ) -> Result<Vec<Applied>, ServiceError> {
-        let dimension = self.collection.config().dimension;
         for operation in &operations {
-            operation
-                .validate(dimension)
+            self.collection
+                .validate(operation)
                 .map_err(|error| ServiceError::from_index(error, &self.name, "documents"))?;
         }
         let (answer, answered) = oneshot::channel();

@@ -2,44 +2,56 @@
 //!
 //! ```text
 //! apply -> log -> tail -> publish          writer
-//! seal  -> freeze -> segment -> manifest   seal, run by sealer
+//! seal  -> freeze -> segment -> manifest   seal, run by a worker
+//! merge -> segment -> manifest             compaction, run by another
 //! open  -> manifest -> segments -> log     recovery
 //! ```
-//! Locks, in the order they may be taken: the ledger, the writer, the commit
-//! queue. No lock is held while a graph is built or a read runs; the writer's is
-//! held for one append to the log and one to the tail.
+//! Locks, in the order they may be taken: that of compaction, the ledger, the
+//! writer, the commit queue. Neither the writer's nor any that a reader would
+//! need is held while a graph is built; the writer's is held for one append to
+//! the log and one to the tail.
 
+mod compaction;
+mod graveyard;
 mod recovery;
+mod saved;
 mod seal;
-mod sealer;
+mod shared;
+mod verify;
+mod worker;
 mod writer;
+
+pub use compaction::Compacted;
+pub use saved::{MAX_SNAPSHOTS, SavedSnapshot};
+pub use verify::{Damage, Verified};
 
 use crate::{
     config::CollectionConfig,
     document::{Applied, Durability, Operation},
     durable::FolderLock,
     error::IndexError,
-    graph::Stop,
-    manifest::{Manifest, SegmentEntry},
-    segment,
     snapshot::Snapshot,
-    wal::{Draft, GroupCommit},
+    wal::Draft,
 };
-use arc_swap::ArcSwap;
-use sealer::Sealer;
+use compaction::Scope;
+use shared::Shared;
 use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
-use writer::Writer;
+use worker::Worker;
 
 /// The folder of log files within a collection's.
 const WAL_FOLDER: &str = "wal";
 /// The folder of segments within a collection's.
 const SEGMENT_FOLDER: &str = "seg";
+/// The folder of saved snapshots within a collection's.
+const SNAPSHOT_FOLDER: &str = "snapshots";
+
+/// The longest pause after a compaction that failed. Each reads segments in full, so
+/// one that fails for good, over a damaged file, must not be tried all the time.
+const COMPACTION_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Documents with vectors, durable on disk and searchable as soon as written.
 ///
@@ -49,48 +61,10 @@ const SEGMENT_FOLDER: &str = "seg";
 #[derive(Debug)]
 pub struct Collection {
     shared: Arc<Shared>,
-    sealer: Sealer,
+    sealer: Worker,
+    compactor: Worker,
     /// Given up when the collection is closed.
     lock: Mutex<Option<FolderLock>>,
-}
-
-/// What a collection is made of, as far as the background thread needs it too.
-struct Shared {
-    root: PathBuf,
-    config: Arc<CollectionConfig>,
-    current: ArcSwap<Snapshot>,
-    writer: Mutex<Writer>,
-    /// Told when a seal begins or ends, for writers that wait for room.
-    room: Condvar,
-    commit: GroupCommit,
-    /// Whoever holds it is the one who seals.
-    ledger: Mutex<Ledger>,
-    stop: Stop,
-    is_closed: AtomicBool,
-}
-
-/// What is on disk, and which numbers are free.
-struct Ledger {
-    /// The manifest that counts.
-    manifest: Manifest,
-    next_manifest: u64,
-    next_segment: u64,
-}
-
-impl Ledger {
-    fn new(manifest: Manifest) -> Self {
-        let (next_manifest, next_segment) = (manifest.number + 1, manifest.next_segment);
-        Self { manifest, next_manifest, next_segment }
-    }
-
-    /// Returns numbers for a manifest and a segment. They are never drawn
-    /// again: a failed seal may have left files of that name.
-    fn draw_numbers(&mut self) -> (u64, u64) {
-        let drawn = (self.next_manifest, self.next_segment);
-        self.next_manifest += 1;
-        self.next_segment += 1;
-        drawn
-    }
 }
 
 /// What a collection holds and takes up.
@@ -130,12 +104,15 @@ impl Collection {
 
     fn start(shared: Shared, lock: FolderLock) -> Result<Self, IndexError> {
         let shared = Arc::new(shared);
-        let sealer = Sealer::start(&shared)?;
-        let collection = Self { shared, sealer, lock: Mutex::new(Some(lock)) };
-        if collection.shared.lock_writer()?.is_ready_to_seal(&collection.shared.config) {
-            collection.sealer.wake();
-        }
-        Ok(collection)
+        let work = Shared::seal_if_ready;
+        let sealer = Worker::start("twn-seal", &shared, &shared.seal_signal, Duration::ZERO, work)?;
+        let work = Shared::compact_if_due;
+        let signal = &shared.compaction_signal;
+        let compactor = Worker::start("twn-compact", &shared, signal, COMPACTION_PATIENCE, work)?;
+        // What was left to do when the collection was closed.
+        shared.seal_signal.raise();
+        shared.compaction_signal.raise();
+        Ok(Self { shared, sealer, compactor, lock: Mutex::new(Some(lock)) })
     }
 
     /// Returns what the collection was created with.
@@ -146,6 +123,17 @@ impl Collection {
     /// Returns the folder the collection is in.
     pub fn path(&self) -> &Path {
         &self.shared.root
+    }
+
+    /// Refuses an operation that [`Self::apply`] would refuse.
+    pub fn validate(&self, operation: &Operation) -> Result<(), IndexError> {
+        operation.validate(self.shared.config.dimension)?;
+        match operation {
+            Operation::Delete(_) => Ok(()),
+            Operation::Upsert(document) => {
+                self.shared.config.schema.check_payload(&document.id, &document.payload)
+            }
+        }
     }
 
     /// Applies operations in their order, as one: after a crash all of them
@@ -167,7 +155,7 @@ impl Collection {
             return Ok(Vec::new());
         }
         for operation in &operations {
-            operation.validate(shared.config.dimension)?;
+            self.validate(operation)?;
         }
         let mut draft = Draft::new(&operations)?;
         let mut writer = shared.lock_writer_with_room()?;
@@ -176,10 +164,14 @@ impl Collection {
         let applied = writer.write(&shared.commit, &mut draft, operations)?;
         shared.current.store(Arc::new(writer.state.clone()));
         let is_ready_to_seal = writer.is_ready_to_seal(&shared.config);
+        let segments = Arc::clone(&writer.state.segments);
         let last_sequence = writer.state.last_sequence;
         drop(writer);
         if is_ready_to_seal {
-            self.sealer.wake();
+            shared.seal_signal.raise();
+        }
+        if compaction::is_due(&segments, &shared.config.compaction) {
+            shared.compaction_signal.raise();
         }
         if durability == Durability::Durable {
             shared.commit.wait(last_sequence)?;
@@ -194,22 +186,23 @@ impl Collection {
 
     /// Turns the tail into a segment with a graph, and returns when it is
     /// durable. Does nothing if nothing was written since the last seal.
+    ///
+    /// The graph is built on half of the machine's threads; called on a thread
+    /// of a rayon pool, on that pool's. Two seals of one collection must not
+    /// share a pool: each waits for the other to end.
     pub fn seal(&self) -> Result<(), IndexError> {
         self.shared.check_open()?;
         self.shared.seal()
     }
 
-    /// Reads every sealed file in full and compares its checksum.
-    ///
-    /// Opening checks the small files and the structure of the large ones; this
-    /// finds any other changed byte. Reads and writes go on meanwhile, a seal
-    /// waits.
-    pub fn verify(&self) -> Result<(), IndexError> {
-        let ledger = self.shared.lock_ledger();
-        let segments = self.shared.segment_folder();
-        let verify =
-            |entry: &SegmentEntry| segment::verify(&segment::folder(&segments, entry.id), entry);
-        ledger.manifest.segments.iter().try_for_each(verify)
+    /// Merges all segments into one without dead rows, and returns when that is
+    /// durable. `None` if they were one already. Reads, writes and seals go on.
+    pub fn compact(&self) -> Result<Option<Compacted>, IndexError> {
+        self.shared.check_open()?;
+        let compacted = self.shared.compact(Scope::All);
+        // The thread removes the old files once their readers are gone.
+        self.shared.compaction_signal.raise();
+        compacted
     }
 
     /// Returns what the collection holds and takes up.
@@ -235,13 +228,23 @@ impl Collection {
         if !is_first {
             return Ok(());
         }
-        self.sealer.stop(&self.shared.stop);
-        // With both in hand no seal and no append is under way.
+        self.shared.stop.request();
+        self.sealer.stop();
+        self.compactor.stop();
+        // With all in hand no compaction, seal or append is under way.
+        let turn = self.shared.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         let ledger = self.shared.lock_ledger();
-        let writer = self.shared.lock_writer();
+        let mut writer = self.shared.lock_writer();
         self.shared.room.notify_all();
         let flushed = self.shared.commit.flush();
-        drop((writer, ledger));
+        if let (Ok(()), Ok(writer)) = (&flushed, &mut writer) {
+            // Without it nothing is lost; it only tells rot from a torn end.
+            if let Err(error) = writer.mark_end(&self.shared.commit) {
+                tracing::warn!(%error, "the log is closed without its end mark");
+            }
+        }
+        self.shared.graveyard.sweep();
+        drop((writer, ledger, turn));
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         flushed
     }
@@ -253,57 +256,4 @@ impl Drop for Collection {
             tracing::error!(path = %self.shared.root.display(), %error, "closing failed");
         }
     }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Shared").field("root", &self.root).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn wal_folder(&self) -> PathBuf {
-        self.root.join(WAL_FOLDER)
-    }
-
-    fn segment_folder(&self) -> PathBuf {
-        self.root.join(SEGMENT_FOLDER)
-    }
-
-    fn check_open(&self) -> Result<(), IndexError> {
-        if self.is_closed.load(Ordering::SeqCst) {
-            return Err(IndexError::Closed);
-        }
-        self.commit.check()
-    }
-
-    /// A writer that panicked may have left its state half changed.
-    fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>, IndexError> {
-        self.writer.lock().map_err(|_| panicked_writer())
-    }
-
-    /// Waits for a seal while the tail is full, which bounds the memory that
-    /// tails take up, and lets the sealing thread have the lock when writers
-    /// are many and quick.
-    fn lock_writer_with_room(&self) -> Result<MutexGuard<'_, Writer>, IndexError> {
-        let writer = self.lock_writer()?;
-        let has_to_wait = |writer: &mut Writer| {
-            writer.has_no_room(&self.config) && !self.is_closed.load(Ordering::SeqCst)
-        };
-        self.room.wait_while(writer, has_to_wait).map_err(|_| panicked_writer())
-    }
-
-    /// The ledger is changed by plain stores, so a panic leaves it whole.
-    fn lock_ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wal_bytes(&self) -> u64 {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.wal.length() + writer.older_wal_bytes
-    }
-}
-
-fn panicked_writer() -> IndexError {
-    IndexError::Poisoned { problem: "a writer panicked".to_owned() }
 }

@@ -1,12 +1,15 @@
 //! Making a collection, and finding one again after a stop.
 
 use super::{
-    Collection, Ledger, SEGMENT_FOLDER, Shared, WAL_FOLDER,
+    Collection, SEGMENT_FOLDER, WAL_FOLDER,
+    graveyard::Graveyard,
+    saved,
+    shared::{Ledger, Shared},
     writer::{Writer, apply},
 };
 use crate::{
     config::CollectionConfig,
-    durable::{FolderLock, sync_folder},
+    durable::{FolderLock, create_folder, remove_file, remove_folder, sync_folder},
     error::IndexError,
     graph::Stop,
     manifest::{self, Manifest},
@@ -29,15 +32,16 @@ pub(super) fn create(root: &Path, config: CollectionConfig) -> Result<Collection
     if manifest::exists(root) {
         return Err(IndexError::AlreadyExists { path: root.to_path_buf() });
     }
-    fs_err::create_dir_all(root)?;
+    create_folder(root)?;
     let lock = FolderLock::acquire(root)?;
     // Someone may have been quicker while the lock was free.
     if manifest::exists(root) {
         return Err(IndexError::AlreadyExists { path: root.to_path_buf() });
     }
+    clear(root)?;
     let wal_folder = root.join(WAL_FOLDER);
-    fs_err::create_dir_all(&wal_folder)?;
-    fs_err::create_dir_all(root.join(SEGMENT_FOLDER))?;
+    create_folder(&wal_folder)?;
+    create_folder(&root.join(SEGMENT_FOLDER))?;
     let wal = Wal::create(&wal_folder, FIRST_NUMBER)?;
     let manifest = Manifest {
         number: FIRST_NUMBER,
@@ -55,10 +59,34 @@ pub(super) fn create(root: &Path, config: CollectionConfig) -> Result<Collection
     start(root, lock, manifest, Writer::new(wal, 0, state))
 }
 
+/// Refuses a folder without `CURRENT` that had a collection in it: something
+/// was lost, and making a new one there would lose the rest.
+fn check_no_remains(root: &Path) -> Result<(), IndexError> {
+    let segments = root.join(SEGMENT_FOLDER);
+    let has_segments = segments.exists() && fs_err::read_dir(&segments)?.next().is_some();
+    let has_manifests = manifest::names(root)?.len() > 1;
+    if has_segments || has_manifests || wal::has_records(&root.join(WAL_FOLDER))? {
+        let path = manifest::current_path(root);
+        return Err(IndexError::corrupt(path, "it is missing, though the folder has documents"));
+    }
+    Ok(())
+}
+
+/// Removes what a creation that failed half-way has left.
+pub(super) fn clear(root: &Path) -> Result<(), IndexError> {
+    check_no_remains(root)?;
+    remove_folder(&root.join(WAL_FOLDER))?;
+    remove_folder(&root.join(SEGMENT_FOLDER))?;
+    manifest::remove_others(root, 0)
+}
+
 /// Opens a collection: manifest, segments, log; then clears away what no
 /// manifest names.
 pub(super) fn open(root: &Path) -> Result<Collection, IndexError> {
     if !manifest::exists(root) {
+        if root.is_dir() {
+            check_no_remains(root)?;
+        }
         return Err(IndexError::NotFound { path: root.to_path_buf() });
     }
     let lock = FolderLock::acquire(root)?;
@@ -66,11 +94,9 @@ pub(super) fn open(root: &Path) -> Result<Collection, IndexError> {
     let mut state = sealed_state(root, &manifest)?;
     let (wal, older_wal_bytes) = replay_log(root, &manifest, &mut state)?;
     remove_orphan_segments(root, &manifest)?;
-    let collection = start(root, lock, manifest, Writer::new(wal, older_wal_bytes, state))?;
-    let ledger = collection.shared.lock_ledger();
-    collection.shared.remove_unneeded(&ledger.manifest)?;
-    drop(ledger);
-    Ok(collection)
+    saved::remove_unfinished(root)?;
+    remove_unneeded(root, &manifest)?;
+    start(root, lock, manifest, Writer::new(wal, older_wal_bytes, state))
 }
 
 fn start(
@@ -87,6 +113,10 @@ fn start(
         writer: Mutex::new(writer),
         room: Condvar::new(),
         ledger: Mutex::new(Ledger::new(manifest)),
+        compacting: Mutex::new(()),
+        graveyard: Graveyard::default(),
+        seal_signal: Arc::default(),
+        compaction_signal: Arc::default(),
         stop: Stop::default(),
         is_closed: AtomicBool::new(false),
     };
@@ -162,10 +192,23 @@ fn remove_orphan_segments(root: &Path, manifest: &Manifest) -> Result<(), IndexE
         }
         tracing::warn!(path = %path.display(), "removing an unfinished segment");
         if entry.file_type()?.is_dir() {
-            fs_err::remove_dir_all(path)?;
+            remove_folder(&path)?;
         } else {
-            fs_err::remove_file(path)?;
+            remove_file(&path)?;
         }
+    }
+    Ok(())
+}
+
+/// Removes files that the manifest no longer needs: those of the manifest
+/// before, or what a crash has left of an attempt at the next.
+pub(super) fn remove_unneeded(root: &Path, manifest: &Manifest) -> Result<(), IndexError> {
+    wal::remove_before(&root.join(WAL_FOLDER), manifest.wal_start)?;
+    manifest::remove_others(root, manifest.number)?;
+    for entry in &manifest.segments {
+        let folder = segment::folder(&root.join(SEGMENT_FOLDER), entry.id);
+        let generation = entry.tombstones.as_ref().map(|dead| dead.generation);
+        tombstones::remove_others(&folder, generation)?;
     }
     Ok(())
 }

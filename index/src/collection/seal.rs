@@ -13,15 +13,18 @@
 //! Where 1 to 3 fail, the frozen rows go back to the tail and nothing is lost:
 //! the log files are all still there, and the old manifest counts.
 
-use super::{Shared, writer::Writer};
+use super::{
+    recovery::remove_unneeded,
+    shared::{Ledger, Shared},
+    writer::Writer,
+};
 use crate::{
-    durable::sync_folder,
+    durable::{remove_folder, sync_folder},
     error::IndexError,
     manifest::{self, Manifest, SegmentEntry},
     segment::{self, Segment, tombstones},
     snapshot::SegmentView,
     tail::{Tail, TailRow},
-    wal,
 };
 use roaring::RoaringBitmap;
 use std::{
@@ -41,12 +44,15 @@ struct Frozen {
 
 impl Shared {
     /// Seals if there is enough in the tail, as the background thread does.
-    pub(super) fn seal_if_ready(&self) -> Result<(), IndexError> {
+    ///
+    /// Nothing is left to try again by itself: after a failure the tail has to
+    /// grow first (see [`Writer::retry_rows`]).
+    pub(super) fn seal_if_ready(&self) -> Result<bool, IndexError> {
         // The tail may have filled up again behind the rows being sealed.
         while self.lock_writer()?.is_ready_to_seal(&self.config) {
             self.seal()?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Seals whatever is in the tail; waits for its turn.
@@ -69,17 +75,21 @@ impl Shared {
             return Err(IndexError::Closed);
         }
         let started = Instant::now();
-        let Some(frozen) = self.freeze(ledger.manifest.last_sequence)? else { return Ok(()) };
-        let (number, segment_id) = ledger.draw_numbers();
-        match self.store_frozen(&frozen, &ledger.manifest, number, segment_id) {
+        let frozen = self.freeze(ledger.manifest.last_sequence);
+        let frozen = frozen.inspect_err(|_| self.postpone())?;
+        let Some(frozen) = frozen else { return Ok(()) };
+        match self.store_frozen(&frozen, &mut ledger) {
             Ok((manifest, segment)) => {
                 self.install(segment)?;
                 ledger.manifest = manifest;
                 let (rows, elapsed_ms) = (frozen.rows.len(), started.elapsed().as_millis());
                 tracing::info!(path = %self.root.display(), rows, elapsed_ms, "sealed");
-                self.remove_unneeded(&ledger.manifest)
+                self.remove_unneeded(&ledger.manifest);
+                self.compaction_signal.raise();
+                Ok(())
             }
             Err(error) => {
+                self.poison_if_unknown(&error);
                 self.thaw()?;
                 Err(error)
             }
@@ -119,18 +129,15 @@ impl Shared {
     fn store_frozen(
         &self,
         frozen: &Frozen,
-        last: &Manifest,
-        number: u64,
-        segment_id: u64,
+        ledger: &mut Ledger,
     ) -> Result<(Manifest, Option<Segment>), IndexError> {
         let segments = self.segment_folder();
+        let (number, segment_id) = (ledger.draw_manifest(), ledger.draw_segment());
         let mut next = Manifest {
             number,
-            config: last.config.clone(),
             last_sequence: frozen.last_sequence,
             wal_start: frozen.wal_start,
-            next_segment: segment_id + 1,
-            segments: last.segments.clone(),
+            ..ledger.manifest.clone()
         };
         for (entry, view) in next.segments.iter_mut().zip(frozen.segments.iter()) {
             let folder = segment::folder(&segments, entry.id);
@@ -147,15 +154,20 @@ impl Shared {
             next.segments.push(entry);
             segment = Some(opened);
         }
-        manifest::store(&self.root, &next)?;
-        Ok((next, segment))
+        // A compaction may have drawn one since.
+        next.next_segment = ledger.next_segment;
+        let stored = manifest::store(&self.root, &next);
+        if segment.is_some() && !matches!(stored, Ok(()) | Err(IndexError::Poisoned { .. })) {
+            remove_quietly(&segment::folder(&segments, segment_id));
+        }
+        stored.map(|()| (next, segment))
     }
 
     fn build(
         &self,
         folder: &Path,
         id: u64,
-        rows: &[Arc<TailRow>],
+        rows: &Vec<Arc<TailRow>>,
     ) -> Result<(SegmentEntry, Segment), IndexError> {
         let entry = segment::write(folder, id, &self.config, rows, &self.stop)?;
         sync_folder(&self.segment_folder())?;
@@ -188,7 +200,9 @@ impl Shared {
             tail.insert(Arc::clone(row));
         }
         writer.state.tail = tail;
-        writer.retry_rows = writer.state.tail.len() + self.config.seal_rows.div_ceil(2);
+        drop(writer);
+        self.postpone();
+        let mut writer = self.lock_writer()?;
         self.end_seal(&mut writer);
         Ok(())
     }
@@ -208,16 +222,20 @@ impl Shared {
         }
     }
 
-    /// Step 5, and what recovery does with the leftovers of a crash.
-    pub(super) fn remove_unneeded(&self, manifest: &Manifest) -> Result<(), IndexError> {
-        wal::remove_before(&self.wal_folder(), manifest.wal_start)?;
-        manifest::remove_others(&self.root, manifest.number)?;
-        for entry in &manifest.segments {
-            let folder = segment::folder(&self.segment_folder(), entry.id);
-            let generation = entry.tombstones.as_ref().map(|dead| dead.generation);
-            tombstones::remove_others(&folder, generation)?;
+    /// Step 5. What cannot be removed now is in nobody's way: the next manifest
+    /// or the next opening tries again.
+    pub(super) fn remove_unneeded(&self, manifest: &Manifest) {
+        if let Err(error) = remove_unneeded(&self.root, manifest) {
+            tracing::warn!(path = %self.root.display(), %error, "old files are left behind");
         }
-        Ok(())
+    }
+
+    /// Lets the tail grow before the next try, and writers go on meanwhile.
+    fn postpone(&self) {
+        if let Ok(mut writer) = self.lock_writer() {
+            writer.retry_rows = writer.state.tail.len() + self.config.seal_rows.div_ceil(2);
+            self.room.notify_all();
+        }
     }
 }
 
@@ -240,7 +258,7 @@ fn store_dead(
 /// Frees the space of a segment that was not finished; if that fails too, the
 /// next opening does it.
 fn remove_quietly(folder: &Path) {
-    if let Err(error) = fs_err::remove_dir_all(folder) {
+    if let Err(error) = remove_folder(folder) {
         tracing::warn!(%error, "an unfinished segment is left behind");
     }
 }

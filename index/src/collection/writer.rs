@@ -67,6 +67,14 @@ impl Writer {
         Ok(applied)
     }
 
+    /// Ends the log with a record of no operations, which says how far it is on
+    /// disk: so rot in the last record that has any is told from a torn end.
+    pub(super) fn mark_end(&mut self, commit: &GroupCommit) -> Result<(), IndexError> {
+        let last = self.state.last_sequence;
+        self.wal.append(&mut Draft::new(&[])?, last + 1, commit.durable())?;
+        self.wal.sync()
+    }
+
     /// Tells whether the background thread should seal the tail.
     pub(super) fn is_ready_to_seal(&self, config: &CollectionConfig) -> bool {
         let rows = self.state.tail.len();

@@ -10,7 +10,7 @@ const LOCK_NAME: &str = "LOCK";
 /// Holds a collection's folder for this process until dropped.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -23,9 +23,19 @@ impl FolderLock {
             .truncate(false)
             .open(folder.join(LOCK_NAME))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(IndexError::Locked { path: folder.to_path_buf() }),
             Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for FolderLock {
+    /// Closing the file is not enough: a process being started at this moment has a
+    /// copy of every open file until it runs its own program, and the lock with it.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "a collection's lock is given up by closing its file");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! down once and plainly.
 
 use super::{Bounds, FieldValue, Filter};
+use crate::schema::parse_instant;
 use serde_json::{Map, Value};
 
 /// Tells whether a payload matches a validated filter.
@@ -24,12 +25,20 @@ pub(crate) fn matches(filter: &Filter, payload: &Map<String, Value>) -> bool {
                 })
             })
         }
+        Filter::TimeRange { field, gt, gte, lt, lte } => {
+            let bounds = Bounds { gt: *gt, gte: *gte, lt: *lt, lte: *lte };
+            any_element(payload, field, |element| {
+                element.as_str().and_then(parse_instant).is_some_and(|instant| {
+                    bounds.admits_from_below(instant) && bounds.admits_from_above(instant)
+                })
+            })
+        }
         Filter::Exists { field } => find(payload, field).is_some_and(|value| !value.is_null()),
     }
 }
 
 /// Follows a path of keys through objects.
-fn find<'a>(payload: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+pub(crate) fn find<'a>(payload: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     let mut keys = field.split('.');
     let first = payload.get(keys.next()?)?;
     keys.try_fold(first, |value, key| value.as_object()?.get(key))

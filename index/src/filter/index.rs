@@ -1,13 +1,16 @@
 //! Answering a filter for a whole segment at once, from its mapped file.
 //!
 //! Sections, all little-endian:
-//! 0. fields, sorted by name: 6 pairs of u64 each, a start and a length: the
-//!    name; the bitmaps `exists`, `true`, `false`; the field's terms; its numbers
+//! 0. fields, sorted by name: 7 pairs of u64 each, a start and a length: the
+//!    name; the bitmaps `exists`, `true`, `false`; the field's terms, its numbers
+//!    and its instants
 //! 1. terms, sorted by text within a field: 2 pairs of u64: text, bitmap
 //! 2. names and texts, end to end
 //! 3. bitmaps in roaring's portable format; an empty one takes no bytes
 //! 4. numbers as f64, ascending within a field
 //! 5. the row of each number, u32
+//! 6. instants as i64, microseconds since 1970, ascending within a field
+//! 7. the row of each instant, u32
 //!
 //! Nothing is copied to the heap but the bitmaps that a filter asks for.
 
@@ -25,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FIELD_WORDS: usize = 12;
+pub(super) const FIELD_WORDS: usize = 14;
 const TERM_WORDS: usize = 4;
 
 /// The filter file of one segment.
@@ -39,6 +42,20 @@ pub(crate) struct FilterIndex {
     bitmaps: Buffer,
     numbers: ScalarBuffer<f64>,
     number_rows: ScalarBuffer<u32>,
+    instants: ScalarBuffer<i64>,
+    instant_rows: ScalarBuffer<u32>,
+}
+
+/// Values of all fields, ascending within each, and the row of each value.
+struct Numbers<'a, T> {
+    values: &'a [T],
+    rows: &'a [u32],
+}
+
+impl<'a> Numbers<'a, f64> {
+    fn of(index: &'a FilterIndex) -> Self {
+        Self { values: &index.numbers, rows: &index.number_rows }
+    }
 }
 
 /// A pair of the file: where something starts, and how long it is.
@@ -57,6 +74,8 @@ impl FilterIndex {
             bitmaps: sections.bytes(3)?,
             numbers: sections.scalars(4)?,
             number_rows: sections.scalars(5)?,
+            instants: sections.scalars(6)?,
+            instant_rows: sections.scalars(7)?,
         })
     }
 
@@ -86,6 +105,9 @@ impl FilterIndex {
             Filter::Range { field, gt, gte, lt, lte } => {
                 self.range(field, Bounds { gt: *gt, gte: *gte, lt: *lt, lte: *lte })
             }
+            Filter::TimeRange { field, gt, gte, lt, lte } => {
+                self.time_range(field, Bounds { gt: *gt, gte: *gte, lt: *lt, lte: *lte })
+            }
             Filter::Exists { field } => match self.find_field(field)? {
                 None => Ok(RoaringBitmap::new()),
                 Some(record) => self.bitmap(&record[2..4]),
@@ -110,23 +132,34 @@ impl FilterIndex {
                 FieldValue::Number(number) => {
                     let wanted = Some(*number);
                     let bounds = Bounds { gt: None, gte: wanted, lt: None, lte: wanted };
-                    rows |= self.rows_within(&record[10..12], bounds)?;
+                    rows |= self.rows_within(&record[10..12], Numbers::of(self), bounds)?;
                 }
             }
         }
         Ok(rows)
     }
 
-    fn range(&self, field: &str, bounds: Bounds) -> Result<RoaringBitmap, IndexError> {
+    fn range(&self, field: &str, bounds: Bounds<f64>) -> Result<RoaringBitmap, IndexError> {
         match self.find_field(field)? {
             None => Ok(RoaringBitmap::new()),
-            Some(record) => self.rows_within(&record[10..12], bounds),
+            Some(record) => self.rows_within(&record[10..12], Numbers::of(self), bounds),
         }
     }
 
-    fn rows_within(&self, span: Span<'_>, bounds: Bounds) -> Result<RoaringBitmap, IndexError> {
-        let place = self.place(span, self.numbers.len().min(self.number_rows.len()))?;
-        let (numbers, rows) = (&self.numbers[place.clone()], &self.number_rows[place]);
+    fn time_range(&self, field: &str, bounds: Bounds<i64>) -> Result<RoaringBitmap, IndexError> {
+        let Some(record) = self.find_field(field)? else { return Ok(RoaringBitmap::new()) };
+        let instants = Numbers { values: &self.instants, rows: &self.instant_rows };
+        self.rows_within(&record[12..14], instants, bounds)
+    }
+
+    fn rows_within<T: PartialOrd + Copy>(
+        &self,
+        span: Span<'_>,
+        column: Numbers<'_, T>,
+        bounds: Bounds<T>,
+    ) -> Result<RoaringBitmap, IndexError> {
+        let place = self.place(span, column.values.len().min(column.rows.len()))?;
+        let (numbers, rows) = (&column.values[place.clone()], &column.rows[place]);
         let first = numbers.partition_point(|&number| !bounds.admits_from_below(number));
         let count = numbers[first..].partition_point(|&number| bounds.admits_from_above(number));
         self.collect(&rows[first..first + count])
@@ -222,6 +255,14 @@ mod tests {
 
     const FIELDS: [&str; 8] = ["a", "b", "c", "c.a", "c.b", "c.c.a", "d", "c."];
 
+    /// One instant twice, one just after it, and one that is none.
+    const TIMES: [&str; 4] = [
+        "2024-01-01T12:00:00Z",
+        "2024-01-01T13:00:00+01:00",
+        "2024-01-01T12:00:00.000001Z",
+        "2024-01-32T12:00:00Z",
+    ];
+
     fn scalar() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(Value::Null),
@@ -229,6 +270,7 @@ mod tests {
             (-3_i64..4).prop_map(Value::from),
             prop::sample::select(vec![-0.0, 0.5, 2.0, 1e300]).prop_map(Value::from),
             prop::sample::select(vec!["", "x", "y", "naïve"]).prop_map(Value::from),
+            prop::sample::select(TIMES.to_vec()).prop_map(Value::from),
         ]
     }
 
@@ -261,12 +303,17 @@ mod tests {
     fn filter() -> impl Strategy<Value = Filter> {
         let field = || prop::sample::select(FIELDS.to_vec()).prop_map(str::to_owned);
         let bound = || prop::option::of(prop::sample::select(vec![-2.0, -0.0, 0.0, 0.5, 2.0]));
+        let noon = 1_704_110_400_000_000_i64;
+        let instant = move || prop::option::of(noon - 1..noon + 3);
         let leaf = prop_oneof![
             (field(), field_value()).prop_map(|(field, value)| Filter::Match { field, value }),
             (field(), prop::collection::vec(field_value(), 1..3))
                 .prop_map(|(field, values)| Filter::In { field, values }),
             (field(), bound(), bound(), bound(), bound())
                 .prop_map(|(field, gt, gte, lt, lte)| Filter::Range { field, gt, gte, lt, lte }),
+            (field(), instant(), instant(), instant(), instant()).prop_map(
+                |(field, gt, gte, lt, lte)| Filter::TimeRange { field, gt, gte, lt, lte }
+            ),
             field().prop_map(|field| Filter::Exists { field }),
         ];
         leaf.prop_recursive(3, 16, 3, |inner| {

@@ -5,15 +5,20 @@
 //! seal (`writer`, `index`). Both give the same answer for every payload; a
 //! property test holds them together.
 
+mod admitted;
+mod cache;
 mod eval;
 mod index;
 mod writer;
 
-pub(crate) use eval::matches;
+pub(crate) use admitted::{Admitted, Matching};
+pub(crate) use cache::MatchCache;
+pub(crate) use eval::{find, matches};
 pub(crate) use index::FilterIndex;
 pub(crate) use writer::FilterWriter;
 
 use crate::error::IndexError;
+use std::fmt;
 
 /// How deep filters may nest.
 pub const MAX_FILTER_DEPTH: usize = 16;
@@ -64,6 +69,20 @@ pub enum Filter {
         /// The number is at most this.
         lte: Option<f64>,
     },
+    /// The field is a text that names a point in time (RFC 3339) within all
+    /// bounds given, which are microseconds since 1970.
+    TimeRange {
+        /// Path of the field.
+        field: String,
+        /// The time is after this.
+        gt: Option<i64>,
+        /// The time is not before this.
+        gte: Option<i64>,
+        /// The time is before this.
+        lt: Option<i64>,
+        /// The time is not after this.
+        lte: Option<i64>,
+    },
     /// The field is there and is not null.
     Exists {
         /// Path of the field.
@@ -82,23 +101,33 @@ pub enum FieldValue {
     Bool(bool),
 }
 
-/// The bounds of a [`Filter::Range`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) gt: Option<f64>,
-    pub(crate) gte: Option<f64>,
-    pub(crate) lt: Option<f64>,
-    pub(crate) lte: Option<f64>,
+impl fmt::Display for FieldValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => formatter.write_str("a text"),
+            Self::Number(number) => write!(formatter, "the number {number}"),
+            Self::Bool(truth) => write!(formatter, "{truth}"),
+        }
+    }
 }
 
-impl Bounds {
+/// The bounds of a [`Filter::Range`] or [`Filter::TimeRange`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds<T> {
+    pub(crate) gt: Option<T>,
+    pub(crate) gte: Option<T>,
+    pub(crate) lt: Option<T>,
+    pub(crate) lte: Option<T>,
+}
+
+impl<T: PartialOrd + Copy> Bounds<T> {
     /// Tells whether a number is high enough; it may still be too high.
-    pub(crate) fn admits_from_below(&self, number: f64) -> bool {
+    pub(crate) fn admits_from_below(&self, number: T) -> bool {
         self.gt.is_none_or(|bound| number > bound) && self.gte.is_none_or(|bound| number >= bound)
     }
 
     /// Tells whether a number is low enough; it may still be too low.
-    pub(crate) fn admits_from_above(&self, number: f64) -> bool {
+    pub(crate) fn admits_from_above(&self, number: T) -> bool {
         self.lt.is_none_or(|bound| number < bound) && self.lte.is_none_or(|bound| number <= bound)
     }
 }
@@ -138,6 +167,15 @@ impl Filter {
             Self::Range { field, gt, gte, lt, lte } => {
                 validate_field(field)?;
                 validate_bounds(field, [gt, gte, lt, lte])
+            }
+            Self::TimeRange { field, gt, gte, lt, lte } => {
+                validate_field(field)?;
+                let has_bound = [gt, gte, lt, lte].into_iter().any(Option::is_some);
+                if has_bound {
+                    Ok(())
+                } else {
+                    refuse(format!("`range` on `{field}` has no bound"))
+                }
             }
             Self::Exists { field } => validate_field(field),
         }

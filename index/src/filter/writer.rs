@@ -1,11 +1,14 @@
 //! Turning the payloads of a segment into its filter file.
 //!
 //! For each field path: a bitmap of the rows where it exists, one for `true`,
-//! one for `false`, one for each string, and the numbers sorted with their rows.
+//! one for `false`, one for each string, and with their rows the numbers and the
+//! instants that strings name, each sorted.
 
+use super::index::FIELD_WORDS;
 use crate::{
     error::IndexError,
     manifest::FileEntry,
+    schema::parse_instant,
     segment::sections::{SectionKind, SectionWriter},
 };
 use roaring::RoaringBitmap;
@@ -25,6 +28,7 @@ struct Column {
     is_false: RoaringBitmap,
     texts: BTreeMap<String, RoaringBitmap>,
     numbers: Vec<(f64, u32)>,
+    instants: Vec<(i64, u32)>,
 }
 
 impl FilterWriter {
@@ -63,6 +67,8 @@ impl FilterWriter {
         file.push(&tables.bitmaps);
         file.push(bytemuck::cast_slice(&tables.numbers));
         file.push(bytemuck::cast_slice(&tables.number_rows));
+        file.push(bytemuck::cast_slice(&tables.instants));
+        file.push(bytemuck::cast_slice(&tables.instant_rows));
         file.write(path)
     }
 }
@@ -85,14 +91,17 @@ impl Column {
                 self.is_false.insert(row);
             }
             Value::Number(number) => self.numbers.extend(number.as_f64().map(|n| (n, row))),
-            Value::String(text) => match self.texts.get_mut(text) {
-                Some(rows) => {
-                    rows.insert(row);
+            Value::String(text) => {
+                self.instants.extend(parse_instant(text).map(|instant| (instant, row)));
+                match self.texts.get_mut(text) {
+                    Some(rows) => {
+                        rows.insert(row);
+                    }
+                    None => {
+                        self.texts.insert(text.clone(), RoaringBitmap::from_iter([row]));
+                    }
                 }
-                None => {
-                    self.texts.insert(text.clone(), RoaringBitmap::from_iter([row]));
-                }
-            },
+            }
             Value::Null | Value::Array(_) | Value::Object(_) => {}
         }
     }
@@ -102,12 +111,14 @@ impl Column {
 /// meaning.
 #[derive(Default)]
 struct Tables {
-    fields: Vec<[u64; 12]>,
+    fields: Vec<[u64; FIELD_WORDS]>,
     terms: Vec<[u64; 4]>,
     names: Vec<u8>,
     bitmaps: Vec<u8>,
     numbers: Vec<f64>,
     number_rows: Vec<u32>,
+    instants: Vec<i64>,
+    instant_rows: Vec<u32>,
 }
 
 impl Tables {
@@ -127,8 +138,12 @@ impl Tables {
         column.numbers.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         self.numbers.extend(column.numbers.iter().map(|&(number, _)| number));
         self.number_rows.extend(column.numbers.iter().map(|&(_, row)| row));
-        let parts = [name, exists, is_true, is_false, terms, numbers];
-        let mut record = [0; 12];
+        let instants = [self.instants.len() as u64, column.instants.len() as u64];
+        column.instants.sort_unstable();
+        self.instants.extend(column.instants.iter().map(|&(instant, _)| instant));
+        self.instant_rows.extend(column.instants.iter().map(|&(_, row)| row));
+        let parts = [name, exists, is_true, is_false, terms, numbers, instants];
+        let mut record = [0; FIELD_WORDS];
         record.as_chunks_mut::<2>().0.copy_from_slice(&parts);
         self.fields.push(record);
         Ok(())

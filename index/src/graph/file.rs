@@ -6,11 +6,12 @@
 //! layer down (the row itself at the bottom); starts; neighbours as numbers of
 //! nodes in the same layer. So coming down a layer is one look-up.
 
-use super::export::Layers;
+use super::walk::Adjacency;
 use crate::{
     error::IndexError,
     manifest::FileEntry,
     segment::sections::{SectionKind, SectionWriter, Sections},
+    simd,
 };
 use arrow::buffer::ScalarBuffer;
 use std::path::Path;
@@ -21,11 +22,18 @@ const LAYER_SECTIONS: usize = 4;
 /// A mapped graph.
 #[derive(Debug)]
 pub(crate) struct Graph {
-    /// The node in the highest layer that searches start from.
-    pub(super) entry: u32,
+    pub(super) upper: Upper,
     pub(super) level0: Edges,
+}
+
+/// The layers above the bottom, which lead a search to where it begins there.
+#[derive(Debug)]
+pub(super) struct Upper {
+    /// The node in the highest layer that searches start from; a row where
+    /// there is no layer.
+    pub(super) entry: u32,
     /// Lowest first.
-    pub(super) upper: Vec<UpperLayer>,
+    pub(super) layers: Vec<UpperLayer>,
 }
 
 /// One layer above the bottom.
@@ -44,6 +52,26 @@ pub(super) struct Edges {
 }
 
 impl Edges {
+    /// Lays out lists end to end, in memory.
+    pub(super) fn collect<L: IntoIterator<Item = u32>>(
+        lists: impl Iterator<Item = L>,
+    ) -> Result<Self, IndexError> {
+        let (mut starts, mut neighbours) = (vec![0_u32], Vec::new());
+        for list in lists {
+            neighbours.extend(list);
+            let end = u32::try_from(neighbours.len()).map_err(|_| IndexError::Build {
+                problem: "a graph would have over 2^32 edges".to_owned(),
+            })?;
+            starts.push(end);
+        }
+        Ok(Self { starts: starts.into(), neighbours: neighbours.into() })
+    }
+
+    fn push_to(&self, file: &mut SectionWriter) {
+        file.push(bytemuck::cast_slice(&self.starts));
+        file.push(bytemuck::cast_slice(&self.neighbours));
+    }
+
     #[inline]
     pub(super) fn of(&self, node: u32) -> &[u32] {
         let node = node as usize;
@@ -62,7 +90,23 @@ impl Edges {
     }
 }
 
+impl Adjacency for Edges {
+    #[inline]
+    fn each(&self, row: u32, take: impl FnMut(u32)) {
+        self.of(row).iter().copied().for_each(take);
+    }
+
+    #[inline]
+    fn prefetch(&self, row: u32) {
+        simd::prefetch(self.of(row));
+    }
+}
+
 impl Graph {
+    pub(super) fn rows(&self) -> usize {
+        self.level0.starts.len() - 1
+    }
+
     /// Maps a graph and makes sure that walking it stays within its arrays.
     pub(crate) fn open(path: &Path, entry: &FileEntry, rows: u32) -> Result<Self, IndexError> {
         let sections = Sections::open(path, SectionKind::Graph, entry)?;
@@ -91,58 +135,19 @@ impl Graph {
             nodes_below = nodes;
         }
         let entry = entry.filter(|&entry| (entry as usize) < nodes_below);
-        Ok(entry.map(|entry| Self { entry, level0, upper }))
+        Ok(entry.map(|entry| Self { upper: Upper { entry, layers: upper }, level0 }))
     }
 }
 
 /// Writes and fsyncs a graph.
-pub(super) fn write(path: &Path, layers: &Layers) -> Result<FileEntry, IndexError> {
+pub(super) fn write(path: &Path, graph: &Graph) -> Result<FileEntry, IndexError> {
     let mut file = SectionWriter::new(SectionKind::Graph);
-    let mut members: Vec<Vec<u32>> = Vec::with_capacity(layers.upper.len());
-    members.extend(layers.upper.iter().map(|layer| layer.keys().copied().collect()));
-    let entry = match members.last() {
-        None => layers.entry,
-        Some(top) => node_of(top, layers.entry),
-    };
-    file.push(bytemuck::bytes_of(&entry));
-    push_edges(&mut file, path, layers.level0.iter().map(Vec::as_slice))?;
-    for (number, layer) in layers.upper.iter().enumerate() {
-        let rows = &members[number];
-        let below: Vec<u32> = match number.checked_sub(1) {
-            None => rows.clone(),
-            Some(lower) => rows.iter().map(|&row| node_of(&members[lower], row)).collect(),
-        };
-        let neighbours: Vec<Vec<u32>> = layer
-            .values()
-            .map(|neighbours| neighbours.iter().map(|&row| node_of(rows, row)).collect())
-            .collect();
-        file.push(bytemuck::cast_slice(rows));
-        file.push(bytemuck::cast_slice(&below));
-        push_edges(&mut file, path, neighbours.iter().map(Vec::as_slice))?;
+    file.push(bytemuck::bytes_of(&graph.upper.entry));
+    graph.level0.push_to(&mut file);
+    for layer in &graph.upper.layers {
+        file.push(bytemuck::cast_slice(&layer.rows));
+        file.push(bytemuck::cast_slice(&layer.below));
+        layer.edges.push_to(&mut file);
     }
     file.write(path)
-}
-
-/// Returns the number of a row's node among the sorted rows of a layer, which
-/// the export made sure it is one of.
-fn node_of(rows: &[u32], row: u32) -> u32 {
-    rows.partition_point(|&member| member < row) as u32
-}
-
-fn push_edges<'a>(
-    file: &mut SectionWriter,
-    path: &Path,
-    lists: impl Iterator<Item = &'a [u32]>,
-) -> Result<(), IndexError> {
-    let (mut starts, mut neighbours) = (vec![0_u32], Vec::new());
-    for list in lists {
-        neighbours.extend_from_slice(list);
-        let end = u32::try_from(neighbours.len()).map_err(|_| IndexError::Build {
-            problem: format!("{} would have over 2^32 edges", path.display()),
-        })?;
-        starts.push(end);
-    }
-    file.push(bytemuck::cast_slice(&starts));
-    file.push(bytemuck::cast_slice(&neighbours));
-    Ok(())
 }

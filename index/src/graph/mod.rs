@@ -1,61 +1,90 @@
 //! The proximity graph of a segment.
 //!
-//! `hnsw_rs` builds it, over row numbers and the mapped vectors; it is then
-//! exported to flat arrays, mended where rows cannot be reached, tried on a
-//! sample, written, and from then on walked by our own search:
+//! `hnsw_rs` builds its skeleton, the layers above the bottom, over row numbers
+//! and the mapped vectors; the rest of the rows are inserted below. Rows that
+//! cannot be reached are mended, the graph is tried on a sample and written, and
+//! from then on walked where it lies in the map:
 //!
 //! ```text
-//! build -> export -> repair -> file -> (map) -> walk
+//! skeleton -> level0 -> repair -> file -> (map) -> walk
 //! ```
-//! The builder's graph is gone once the file is written. Walking the arrays
-//! takes a twentieth of its memory and a fraction of its time.
 
 mod build;
-mod export;
 mod file;
+mod gated;
+mod level0;
+mod lists;
+mod pool;
 mod repair;
 mod scratch;
+mod skeleton;
 mod trial;
 mod walk;
 
-pub(crate) use build::Stop;
 pub(crate) use file::Graph;
-pub(crate) use scratch::{Key, key, row_of, with_scratch};
-pub(crate) use walk::Walk;
+pub(crate) use level0::Stop;
+pub(crate) use scratch::{Key, MAX_ROWS, key, row_of, with_scratch};
+pub(crate) use trial::{Recall, width_for};
+pub(crate) use walk::{Exact, Space, Walk, Walked};
 
-use crate::{config::HnswConfig, error::IndexError, manifest::FileEntry, segment::Vectors};
+use crate::{
+    config::HnswConfig,
+    error::IndexError,
+    manifest::FileEntry,
+    segment::{Codes, Vectors},
+};
 use std::{path::Path, sync::Arc};
 
 /// Segments with fewer rows are scanned: a scan of them is as fast as a walk,
 /// and exact.
 pub(crate) const MIN_GRAPH_ROWS: u32 = 1000;
 
+/// A graph that was written.
+pub(crate) struct Built {
+    pub(crate) file: FileEntry,
+    pub(crate) recall_curve: Vec<Recall>,
+    /// Whether the curve is that of walks over codes: those to keep.
+    pub(crate) is_for_codes: bool,
+}
+
 /// Builds and writes the graph over `vectors`, if one is of use.
 ///
 /// Returns `None` where the segment is too small, or where the graph turned out
-/// to find too little of what a scan finds; such a segment is scanned.
+/// to find too little of what a scan finds; such a segment is scanned. Where it
+/// finds too little over codes alone, walks are to compare the vectors.
 pub(crate) fn build(
     path: &Path,
     vectors: &Arc<Vectors>,
+    codes: Option<&Codes>,
     config: &HnswConfig,
     stop: &Stop,
-) -> Result<Option<FileEntry>, IndexError> {
+) -> Result<Option<Built>, IndexError> {
     if vectors.rows() < MIN_GRAPH_ROWS {
         return Ok(None);
     }
-    let Some(mut layers) = build::layers(vectors, config, stop)? else { return Ok(None) };
-    let repaired_rows = repair::connect(&mut layers.level0, layers.entry, vectors);
-    let entry = file::write(path, &layers)?;
-    drop(layers);
-    let graph = Graph::open(path, &entry, vectors.rows())?;
-    let recall = trial::recall(&graph, vectors, config.ef_search);
-    tracing::debug!(rows = vectors.rows(), repaired_rows, recall, "built a graph");
-    if recall < trial::LEAST_RECALL {
-        tracing::warn!(rows = vectors.rows(), recall, "graph finds too little, scanning instead");
-        fs_err::remove_file(path)?;
+    let tried = build::on_threads(|| {
+        let Some(graph) = build::graph(vectors, config, stop)? else { return Ok(None) };
+        let tried = |codes: Option<&Codes>| {
+            let curve = trial::curve(&graph, vectors, codes);
+            tracing::debug!(
+                rows = vectors.rows(),
+                codes = codes.is_some(),
+                ?curve,
+                "tried a graph"
+            );
+            Some(curve).filter(|curve| trial::is_of_use(curve, config.ef_search))
+        };
+        let over_codes = codes.and_then(|codes| tried(Some(codes)));
+        let is_for_codes = over_codes.is_some();
+        // Rows may be so alike that codes cannot tell them apart.
+        let curve = over_codes.or_else(|| tried(None));
+        Ok(curve.map(|curve| (graph, curve, is_for_codes)))
+    })?;
+    let Some((graph, recall_curve, is_for_codes)) = tried else {
+        tracing::warn!(rows = vectors.rows(), "no graph finds enough, scanning instead");
         return Ok(None);
-    }
-    Ok(Some(entry))
+    };
+    Ok(Some(Built { file: file::write(path, &graph)?, recall_curve, is_for_codes }))
 }
 
 #[cfg(test)]
@@ -115,7 +144,7 @@ mod tests {
         level0[9] = vec![0];
         level0[60] = vec![];
         assert_eq!(reachable(&level0, 3), 10);
-        let added = repair::connect(&mut level0, 3, &vectors);
+        let added = repair::connect(&mut level0, 8, 3, &vectors);
         assert_eq!(reachable(&level0, 3), 61);
         assert!(added >= 1);
         let parents: Vec<usize> = (0..61).filter(|&row| level0[row].contains(&10)).collect();
@@ -123,7 +152,7 @@ mod tests {
 
         let mut alone: Vec<Vec<u32>> = (0..61).map(|row| vec![(row + 1) % 60]).collect();
         alone[60] = vec![];
-        assert_eq!(repair::connect(&mut alone, 0, &vectors), 1);
+        assert_eq!(repair::connect(&mut alone, 8, 0, &vectors), 1);
         assert_eq!(alone[7], [8, 60], "the nearest row is the twin");
     }
 
@@ -135,16 +164,19 @@ mod tests {
         values.extend(vec![vec![1.0; DIMENSION]; 300]);
         let vectors = vectors(folder.path(), values);
         let config = HnswConfig { m: 8, ef_construction: 40, ef_search: 32 };
-        let entry = build(&path, &vectors, &config, &Stop::default()).unwrap().unwrap();
+        let entry = build(&path, &vectors, None, &config, &Stop::default()).unwrap().unwrap().file;
         let graph = Graph::open(&path, &entry, vectors.rows()).unwrap();
-        assert!(!graph.upper.is_empty());
+        assert!(!graph.upper.layers.is_empty());
         let level0: Vec<Vec<u32>> =
             (0..vectors.rows()).map(|row| graph.level0.of(row).to_vec()).collect();
-        let top = graph.upper.last().unwrap();
-        assert_eq!(reachable(&level0, top.rows[graph.entry as usize]), 1500);
+        assert_eq!(reachable(&level0, graph.upper.lands_on()), 1500);
+        let edges: usize = level0.iter().map(Vec::len).sum();
+        assert!(edges <= 16 * level0.len(), "{edges} edges");
         assert!(level0.iter().all(|neighbours| !neighbours.is_empty()));
         assert!(Graph::open(&path, &entry, vectors.rows() + 1).is_err());
-        assert!(trial::recall(&graph, &vectors, 64) >= trial::LEAST_RECALL);
+        let curve = trial::curve(&graph, &vectors, None);
+        assert!(trial::is_of_use(&curve, 64));
+        assert!(curve.last().unwrap().recall > 0.98, "{curve:?}");
     }
 
     #[test]
@@ -153,11 +185,11 @@ mod tests {
         let path = folder.path().join("graph.bin");
         let small = vectors(folder.path(), random_values(999));
         let config = HnswConfig::default();
-        assert_eq!(build(&path, &small, &config, &Stop::default()).unwrap(), None);
+        assert!(build(&path, &small, None, &config, &Stop::default()).unwrap().is_none());
         let stop = Stop::default();
         stop.request();
         let large = vectors(folder.path(), random_values(1000));
-        assert!(matches!(build(&path, &large, &config, &stop), Err(IndexError::Closed)));
+        assert!(matches!(build(&path, &large, None, &config, &stop), Err(IndexError::Closed)));
         assert!(!path.exists());
     }
 
@@ -167,13 +199,15 @@ mod tests {
         let path = folder.path().join("graph.bin");
         let vectors = vectors(folder.path(), random_values(2000));
         let config = HnswConfig { m: 8, ef_construction: 40, ef_search: 32 };
-        let entry = build(&path, &vectors, &config, &Stop::default()).unwrap().unwrap();
+        let entry = build(&path, &vectors, None, &config, &Stop::default()).unwrap().unwrap().file;
         let graph = Graph::open(&path, &entry, vectors.rows()).unwrap();
         let query = vectors.row(5);
         let mut found = Vec::new();
         let mut run = |budget: u64| {
-            let walk = Walk { graph: &graph, vectors: &vectors, query, ef: 32, budget };
-            let walked = with_scratch(|scratch| walk.run(scratch, |row| row % 97 == 5, &mut found));
+            let space = &Exact { vectors: &vectors, query };
+            let walk = Walk { graph: &graph, space, ef: 32, budget, breadth: 16 };
+            let walked =
+                with_scratch(|scratch| walk.run_gated(|row| row % 97 == 5, scratch, &mut found));
             (walked.is_complete, walked.distance_computations, found.clone())
         };
         let (is_complete, computed, found) = run(u64::MAX);

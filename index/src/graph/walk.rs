@@ -3,139 +3,170 @@
 //!
 //! After Malkov and Yashunin, "Efficient and robust approximate nearest
 //! neighbor search using Hierarchical Navigable Small World graphs" (2016),
-//! algorithms 2 and 5. A gate, where there is one, keeps rows out of the result
-//! but not off the path, so the walk goes on until enough were admitted.
+//! algorithms 2 and 5.
 
 use super::{
-    file::Graph,
-    scratch::{Key, Scratch, key},
+    file::{Graph, Upper},
+    scratch::{Key, Scratch, key, row_of},
 };
-use crate::{
-    segment::Vectors,
-    simd::{dot, prefetch},
-};
-use std::cmp::Reverse;
+use crate::simd;
 
-/// One search of one graph.
-pub(crate) struct Walk<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) vectors: &'a Vectors,
-    pub(crate) query: &'a [f32],
-    /// How many of the nearest are kept while walking.
-    pub(crate) ef: usize,
-    /// Distances it may compute before giving up.
-    pub(crate) budget: u64,
+/// Rows that a walk of the bottom layer begins at: more than one, since the
+/// nearest row of the sparse layer above may lie in a corner.
+const STARTS: usize = 4;
+
+/// Where rows lie, as seen from one query.
+pub(crate) trait Space {
+    /// Puts a number for each row into `out`, in their order, that is greater
+    /// the nearer the row is to the query.
+    fn closeness(&self, rows: &[u32], out: &mut Vec<f32>);
 }
 
-/// How a walk ended; what it found is in the scratch.
+/// Lists of neighbours by row.
+pub(super) trait Adjacency {
+    /// Hands out the neighbours of a row.
+    fn each(&self, row: u32, take: impl FnMut(u32));
+
+    /// Has them fetched.
+    fn prefetch(&self, row: u32);
+}
+
+/// The space of the vectors as they are.
+pub(crate) struct Exact<'a> {
+    pub(crate) vectors: &'a crate::segment::Vectors,
+    pub(crate) query: &'a [f32],
+}
+
+impl Space for Exact<'_> {
+    #[inline]
+    fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
+        simd::dot_each(self.query, rows, |row| self.vectors.row(row), out);
+    }
+}
+
+/// One search of one graph.
+pub(crate) struct Walk<'a, S> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) space: &'a S,
+    /// How many of the nearest are kept while walking.
+    pub(crate) ef: usize,
+    /// Rows it may compare with the query before giving up, where it is told
+    /// which are admitted.
+    pub(crate) budget: u64,
+    /// Rows to compare at each step of a walk within a filter, where there are
+    /// as many.
+    pub(crate) breadth: usize,
+}
+
+/// How a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Walked {
     pub(crate) distance_computations: u64,
     /// Whether it ended by itself, within the budget.
     pub(crate) is_complete: bool,
 }
 
-impl Walk<'_> {
-    /// Leaves the nearest admitted rows in `found`, nearest first.
-    pub(crate) fn run(
-        &self,
-        scratch: &mut Scratch,
-        is_admitted: impl Fn(u32) -> bool,
-        found: &mut Vec<Key>,
-    ) -> Walked {
-        let mut computed = 0;
-        let start = self.descend(&mut computed);
-        scratch.begin(self.vectors.rows() as usize);
-        let is_complete = self.spread(start, scratch, is_admitted, &mut computed);
-        found.clear();
-        found.extend(scratch.nearest.drain());
-        found.sort_unstable();
-        Walked { distance_computations: computed, is_complete }
+impl<S: Space> Walk<'_, S> {
+    /// Leaves the nearest rows in `found`, nearest first.
+    pub(crate) fn run(&self, scratch: &mut Scratch, found: &mut Vec<Key>) -> Walked {
+        self.run_without(None, scratch, found)
     }
 
-    /// Goes to the nearest node of each layer that neighbours lead to, and
-    /// returns the row it comes down on.
-    fn descend(&self, computed: &mut u64) -> u32 {
-        let mut node = self.graph.entry;
-        for layer in self.graph.upper.iter().rev() {
-            let mut best = self.distance(layer.rows[node as usize]);
-            *computed += 1;
+    /// Does so as if one row were not there.
+    pub(super) fn run_without(
+        &self,
+        absent: Option<u32>,
+        scratch: &mut Scratch,
+        found: &mut Vec<Key>,
+    ) -> Walked {
+        let descended = self.graph.upper.descend(self.space, scratch);
+        scratch.begin(self.graph.rows(), self.ef);
+        if let Some(row) = absent {
+            scratch.visited.insert(row);
+        }
+        let spread = spread(&self.graph.level0, self.space, scratch);
+        found.clear();
+        found.extend(scratch.pool.keys());
+        Walked { distance_computations: descended + spread, is_complete: true }
+    }
+}
+
+impl Upper {
+    /// Returns the row under the entry.
+    pub(super) fn lands_on(&self) -> u32 {
+        self.layers.last().map_or(self.entry, |top| top.rows[self.entry as usize])
+    }
+
+    /// Goes to the nearest node of each layer that neighbours lead to. Leaves the
+    /// rows to begin at in the scratch, the nearest of those met in the lowest
+    /// layer, and returns how many rows were compared.
+    pub(super) fn descend(&self, space: &impl Space, scratch: &mut Scratch) -> u64 {
+        let Scratch { pending, dots, starts, .. } = scratch;
+        starts.clear();
+        let (mut node, mut computed) = (self.entry, 0);
+        for layer in self.layers.iter().rev() {
+            let row = layer.rows[node as usize];
+            space.closeness(&[row], dots);
+            computed += 1;
+            let mut best = dots[0];
+            starts.clear();
+            starts.push(key(-best, row));
             loop {
+                let neighbours = layer.edges.of(node);
+                pending.clear();
+                pending.extend(neighbours.iter().map(|&node| layer.rows[node as usize]));
+                space.closeness(pending, dots);
+                computed += pending.len() as u64;
                 let mut next = node;
-                for &neighbour in layer.edges.of(node) {
-                    let distance = self.distance(layer.rows[neighbour as usize]);
-                    *computed += 1;
-                    if distance < best {
-                        (best, next) = (distance, neighbour);
+                for (&neighbour, &closeness) in neighbours.iter().zip(dots.iter()) {
+                    if closeness > best {
+                        (best, next) = (closeness, neighbour);
                     }
                 }
+                // The last round has the neighbours of the nearest node.
+                starts.truncate(1);
+                starts.extend(pending.iter().zip(dots.iter()).map(|(&row, &dot)| key(-dot, row)));
                 if next == node {
                     break;
                 }
                 node = next;
+                starts[0] = key(-best, layer.rows[node as usize]);
             }
             node = layer.below[node as usize];
         }
-        node
-    }
-
-    /// Searches the bottom layer from `start`; false if the budget ran out.
-    fn spread(
-        &self,
-        start: u32,
-        scratch: &mut Scratch,
-        is_admitted: impl Fn(u32) -> bool,
-        computed: &mut u64,
-    ) -> bool {
-        let distance = self.distance(start);
-        *computed += 1;
-        scratch.visit(start);
-        scratch.frontier.push(Reverse(key(distance, start)));
-        if is_admitted(start) {
-            scratch.nearest.push(key(distance, start));
+        if starts.is_empty() {
+            starts.push(key(0.0, node));
         }
-        while let Some(Reverse(at)) = scratch.frontier.pop() {
-            let is_full = scratch.nearest.len() >= self.ef;
-            if is_full && scratch.nearest.peek().is_some_and(|&farthest| at > farthest) {
-                return true;
-            }
-            if *computed > self.budget {
-                return false;
-            }
-            self.collect_unvisited(at as u32, scratch);
-            *computed += scratch.pending.len() as u64;
-            for position in 0..scratch.pending.len() {
-                let row = scratch.pending[position];
-                let candidate = key(self.distance(row), row);
-                let is_full = scratch.nearest.len() >= self.ef;
-                if is_full && scratch.nearest.peek().is_some_and(|&farthest| candidate > farthest) {
-                    continue;
-                }
-                scratch.frontier.push(Reverse(candidate));
-                if is_admitted(row) {
-                    scratch.nearest.push(candidate);
-                    if is_full {
-                        scratch.nearest.pop();
-                    }
-                }
-            }
-        }
-        true
+        starts.sort_unstable();
+        starts.truncate(STARTS);
+        computed
     }
+}
 
-    /// Lists the neighbours not seen yet, and has their vectors fetched while
-    /// the first of them are being compared.
-    fn collect_unvisited(&self, row: u32, scratch: &mut Scratch) {
-        scratch.pending.clear();
-        for &neighbour in self.graph.level0.of(row) {
-            if scratch.visit(neighbour) {
-                prefetch(self.vectors.row(neighbour));
-                scratch.pending.push(neighbour);
-            }
+/// Searches a layer from the starts in the scratch on; what it found is in the pool of the
+/// scratch. Returns how many rows were compared with the query.
+pub(super) fn spread(adjacency: &impl Adjacency, space: &impl Space, scratch: &mut Scratch) -> u64 {
+    let Scratch { visited, pool, pending, dots, starts, .. } = scratch;
+    pending.clear();
+    pending.extend(starts.iter().map(|&start| row_of(start)).filter(|&row| visited.insert(row)));
+    let mut computed = 0;
+    loop {
+        space.closeness(pending, dots);
+        computed += pending.len() as u64;
+        for (&row, &closeness) in pending.iter().zip(dots.iter()) {
+            pool.offer(key(-closeness, row));
         }
-    }
-
-    #[inline]
-    fn distance(&self, row: u32) -> f32 {
-        1.0 - dot(self.query, self.vectors.row(row))
+        let Some(row) = pool.next() else { return computed };
+        // The one after is known well enough to have its list fetched, though
+        // one of the neighbours may turn out to come first.
+        if let Some(upcoming) = pool.upcoming() {
+            adjacency.prefetch(upcoming);
+        }
+        pending.clear();
+        adjacency.each(row, |neighbour| {
+            if visited.insert(neighbour) {
+                pending.push(neighbour);
+            }
+        });
     }
 }

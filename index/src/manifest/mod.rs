@@ -3,14 +3,21 @@
 //!
 //! A manifest describes one moment: everything up to `last_sequence` is in its
 //! segments and tombstones, everything after it in the log files from
-//! `wal_start` on. Each seal writes a new one; `CURRENT` names the one that
-//! counts (see `store`).
+//! `wal_start` on. Each seal and each compaction writes a new one; `CURRENT`
+//! names the one that counts (see `store`).
+//!
+//! A compaction's segment may lack rows that an operation after `last_sequence`
+//! deleted or replaced. That operation is on disk in the log by then, and
+//! replaying it over a row that is gone comes to the same.
 
 mod store;
 
-pub(crate) use store::{exists, load, remove_others, store};
+pub(crate) use store::{
+    current_path, exists, load, names, path, read_checked_json, remove_others, store,
+    to_checked_json, with_header,
+};
 
-use crate::config::CollectionConfig;
+use crate::{config::CollectionConfig, graph::Recall, schema::Column};
 use serde::{Deserialize, Serialize};
 
 /// The state of a collection at the moment of a seal.
@@ -40,6 +47,15 @@ pub(crate) struct SegmentEntry {
     /// Absent where the segment is small enough, or its vectors strange enough,
     /// that scanning it is the better search.
     pub(crate) graph: Option<FileEntry>,
+    /// What widths of walks of the graph find.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) recall_curve: Vec<Recall>,
+    /// The quantised vectors, where the collection has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) codes: Option<ArrowEntry>,
+    /// The fields of its payloads, those with a column in the Arrow file and
+    /// those without.
+    pub(crate) columns: Vec<Column>,
     pub(crate) tombstones: Option<TombstoneEntry>,
 }
 
@@ -48,7 +64,8 @@ impl SegmentEntry {
     pub(crate) fn bytes(&self) -> u64 {
         let graph = self.graph.as_ref().map_or(0, |file| file.bytes);
         let tombstones = self.tombstones.as_ref().map_or(0, |entry| entry.file.bytes);
-        let arrow = self.vectors.file.bytes + self.payload.file.bytes;
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.file.bytes);
+        let arrow = self.vectors.file.bytes + self.payload.file.bytes + codes;
         arrow + self.ids.bytes + self.filters.bytes + graph + tombstones
     }
 }

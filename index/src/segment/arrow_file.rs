@@ -5,9 +5,9 @@
 //! decoder sees anything, the checksum of just that part is compared: opening
 //! costs the footer and the descriptions of the batches, not their data.
 
-use super::sections::{map_checked, map_sized};
+use super::sections::map_sized;
 use crate::{
-    durable::map_file,
+    durable::{DurableFile, map_file},
     error::IndexError,
     manifest::{ArrowEntry, BlockEntry, FileEntry},
 };
@@ -24,7 +24,6 @@ use arrow::{
         writer::{FileWriter, IpcWriteOptions},
     },
 };
-use fs_err::File;
 use std::{
     io::BufWriter,
     path::{Path, PathBuf},
@@ -46,7 +45,7 @@ pub(super) fn write(
     let arrow_error = |source| IndexError::Arrow { path: path.to_path_buf(), source };
     let options =
         IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5).map_err(arrow_error)?;
-    let buffered = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let buffered = BufWriter::with_capacity(1 << 20, DurableFile::create(path)?);
     let mut writer =
         FileWriter::try_new_with_options(buffered, schema, options).map_err(arrow_error)?;
     for batch in batches {
@@ -54,7 +53,7 @@ pub(super) fn write(
     }
     let buffered = writer.into_inner().map_err(arrow_error)?;
     let file = buffered.into_inner().map_err(|error| error.into_error())?;
-    file.sync_all()?;
+    file.sync()?;
     drop(file);
     checksums(path)
 }
@@ -87,6 +86,7 @@ pub(super) struct ArrowFile {
     decoder: FileDecoder,
     blocks: Vec<Block>,
     checksums: Vec<BlockEntry>,
+    schema: SchemaRef,
 }
 
 impl ArrowFile {
@@ -114,12 +114,13 @@ impl ArrowFile {
             }
         }
         let (found_schema, version) = read_schema(path, &file, footer)?;
-        if found_schema.as_ref() != schema.as_ref() {
+        if found_schema.fields() != schema.fields() {
             return Err(IndexError::corrupt(path, "its columns are not those expected"));
         }
         Ok(Self {
             path: path.to_path_buf(),
             file,
+            schema: Arc::clone(&found_schema),
             decoder: FileDecoder::new(found_schema, version).with_require_alignment(true),
             blocks,
             checksums: entry.blocks.clone(),
@@ -128,6 +129,11 @@ impl ArrowFile {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns what the schema's metadata has under a key.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.schema.metadata().get(key).map(AsRef::as_ref)
     }
 
     /// Returns how many record batches there are.
@@ -163,11 +169,6 @@ impl ArrowFile {
         let start = self.file.as_ptr() as usize;
         start..start + self.file.len()
     }
-}
-
-/// Reads a whole file and compares its checksum.
-pub(super) fn verify(path: &Path, entry: &ArrowEntry) -> Result<(), IndexError> {
-    map_checked(path, &entry.file).map(drop)
 }
 
 /// Returns the length of the footer, once it is sure to lie within the file.

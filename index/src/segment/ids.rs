@@ -5,10 +5,13 @@
 //! starts (one more than there are rows), the ids end to end, sequence numbers,
 //! content hashes.
 
-use super::sections::{SectionKind, SectionWriter, Sections};
-use crate::{error::IndexError, manifest::FileEntry, tail::TailRow};
+use super::{
+    rows::RowSource,
+    sections::{SectionKind, SectionWriter, Sections},
+};
+use crate::{error::IndexError, manifest::FileEntry};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use std::{cmp::Ordering, path::Path, sync::Arc};
+use std::{cmp::Ordering, path::Path};
 
 const HASH_BYTES: usize = 32;
 
@@ -23,16 +26,16 @@ pub(crate) struct Ids {
 
 impl Ids {
     /// Writes the ids of rows that are sorted by them.
-    pub(super) fn write(path: &Path, rows: &[Arc<TailRow>]) -> Result<FileEntry, IndexError> {
+    pub(super) fn write(path: &Path, rows: &impl RowSource) -> Result<FileEntry, IndexError> {
         let mut starts = Vec::with_capacity(rows.len() + 1);
         let mut bytes = Vec::new();
         starts.push(0_u64);
-        for row in rows {
-            bytes.extend_from_slice(row.id().as_bytes());
+        for at in 0..rows.len() {
+            bytes.extend_from_slice(rows.id(at));
             starts.push(bytes.len() as u64);
         }
-        let sequences: Vec<u64> = rows.iter().map(|row| row.sequence).collect();
-        let hashes: Vec<[u8; 32]> = rows.iter().map(|row| row.document.content_hash).collect();
+        let sequences: Vec<u64> = (0..rows.len()).map(|at| rows.sequence(at)).collect();
+        let hashes: Vec<[u8; 32]> = (0..rows.len()).map(|at| rows.content_hash(at)).collect();
         let mut file = SectionWriter::new(SectionKind::Ids);
         file.push(bytemuck::cast_slice(&starts));
         file.push(&bytes);
@@ -85,10 +88,15 @@ impl Ids {
 
     /// Finds the row of an id: `Err` has the row of the next greater one.
     pub(crate) fn find(&self, id: &str) -> Result<u32, u32> {
+        self.find_bytes(id.as_bytes())
+    }
+
+    /// Finds the row of an id that another segment gave.
+    pub(crate) fn find_bytes(&self, id: &[u8]) -> Result<u32, u32> {
         let (mut first, mut end) = (0, self.len());
         while first < end {
             let middle = first + (end - first) / 2;
-            match self.id(middle).cmp(id.as_bytes()) {
+            match self.id(middle).cmp(id) {
                 Ordering::Equal => return Ok(middle),
                 Ordering::Less => first = middle + 1,
                 Ordering::Greater => end = middle,

@@ -4,8 +4,12 @@
 //! of the batch's checksum and of its text. After that its columns stay decoded
 //! in place, which costs about a byte of heap per row.
 
-use super::arrow_file::{self, ArrowFile};
-use crate::{codec::payload, error::IndexError, manifest::ArrowEntry, tail::TailRow};
+use super::{
+    arrow_file::{self, ArrowFile},
+    columns::{arrow_field, to_array},
+    rows::RowSource,
+};
+use crate::{codec::payload, error::IndexError, manifest::ArrowEntry, schema::Column};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, LargeBinaryArray, LargeStringArray, RecordBatch, StringArray,
@@ -15,6 +19,8 @@ use arrow::{
 };
 use serde_json::{Map, Value};
 use std::{
+    borrow::Cow,
+    ops::Range,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -23,11 +29,11 @@ use std::{
 const BATCH_ROWS: usize = 1024;
 
 /// What a document shows besides its id, hash, sequence and vector.
-pub(crate) struct Shown {
-    pub(crate) text: String,
-    pub(crate) payload: Map<String, Value>,
-    pub(crate) provenance: String,
-    pub(crate) thought: Option<String>,
+pub(crate) struct Shown<'a> {
+    pub(crate) text: Cow<'a, str>,
+    pub(crate) payload: Cow<'a, Map<String, Value>>,
+    pub(crate) provenance: Cow<'a, str>,
+    pub(crate) thought: Option<Cow<'a, str>>,
 }
 
 /// The payload file of one segment.
@@ -39,16 +45,28 @@ pub(crate) struct Payloads {
 }
 
 impl Payloads {
-    /// Writes the documents of rows in their order.
-    pub(super) fn write(path: &Path, rows: &[Arc<TailRow>]) -> Result<ArrowEntry, IndexError> {
-        let schema = schema();
-        let batches = rows.chunks(BATCH_ROWS).map(|rows| to_batch(&schema, rows));
+    /// Writes the documents of rows in their order, some fields as columns too.
+    pub(super) fn write(
+        path: &Path,
+        rows: &impl RowSource,
+        columns: &[Column],
+    ) -> Result<ArrowEntry, IndexError> {
+        let schema = schema(columns);
+        let batches = (0..rows.len()).step_by(BATCH_ROWS).map(|first| {
+            let range = first..rows.len().min(first + BATCH_ROWS);
+            to_batch(&schema, rows, range, columns)
+        });
         arrow_file::write(path, &schema, batches)
     }
 
     /// Maps the file without reading its documents.
-    pub(super) fn open(path: &Path, entry: &ArrowEntry, rows: u32) -> Result<Self, IndexError> {
-        let file = ArrowFile::open(path, entry, &schema())?;
+    pub(super) fn open(
+        path: &Path,
+        entry: &ArrowEntry,
+        rows: u32,
+        columns: &[Column],
+    ) -> Result<Self, IndexError> {
+        let file = ArrowFile::open(path, entry, &schema(columns))?;
         if file.batches() != (rows as usize).div_ceil(BATCH_ROWS) {
             return Err(IndexError::corrupt(path, "its batches do not make up its rows"));
         }
@@ -57,7 +75,7 @@ impl Payloads {
     }
 
     /// Reads one row.
-    pub(crate) fn read(&self, row: u32) -> Result<Shown, IndexError> {
+    pub(crate) fn read(&self, row: u32) -> Result<Shown<'_>, IndexError> {
         let (number, slot) = (row as usize / BATCH_ROWS, row as usize % BATCH_ROWS);
         let batch = self.batch(number)?;
         let encoded = batch.column(2).as_binary::<i64>().value(slot);
@@ -67,10 +85,10 @@ impl Payloads {
         })?;
         let thoughts = batch.column(4).as_string::<i64>();
         Ok(Shown {
-            text: batch.column(1).as_string::<i64>().value(slot).to_owned(),
-            payload,
-            provenance: batch.column(3).as_string::<i64>().value(slot).to_owned(),
-            thought: thoughts.is_valid(slot).then(|| thoughts.value(slot).to_owned()),
+            text: Cow::Borrowed(batch.column(1).as_string::<i64>().value(slot)),
+            payload: Cow::Owned(payload),
+            provenance: Cow::Borrowed(batch.column(3).as_string::<i64>().value(slot)),
+            thought: thoughts.is_valid(slot).then(|| Cow::Borrowed(thoughts.value(slot))),
         })
     }
 
@@ -89,37 +107,52 @@ impl Payloads {
     }
 }
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
+fn schema(columns: &[Column]) -> SchemaRef {
+    let mut fields = vec![
         Field::new("id", DataType::Utf8, false),
         Field::new("text", DataType::LargeUtf8, false),
         Field::new("payload", DataType::LargeBinary, false),
         Field::new("provenance", DataType::LargeUtf8, false),
         Field::new("thought", DataType::LargeUtf8, true),
-    ]))
+    ];
+    fields.extend(columns.iter().filter_map(arrow_field));
+    Arc::new(Schema::new(fields))
 }
 
-fn to_batch(schema: &SchemaRef, rows: &[Arc<TailRow>]) -> Result<RecordBatch, ArrowError> {
-    let documents = || rows.iter().map(|row| &row.document);
-    let encode = |payload| {
+fn to_batch(
+    schema: &SchemaRef,
+    rows: &impl RowSource,
+    range: Range<usize>,
+    columns: &[Column],
+) -> Result<RecordBatch, ArrowError> {
+    let external = |error: IndexError| ArrowError::from_external_error(Box::new(error));
+    let mut ids = Vec::with_capacity(range.len());
+    let mut shown = Vec::with_capacity(range.len());
+    for at in range {
+        ids.push(std::str::from_utf8(rows.id(at)).map_err(|error| external_utf8(at, error))?);
+        shown.push(rows.shown(at).map_err(external)?);
+    }
+    let encode = |payload: &Map<String, Value>| {
         let mut bytes = Vec::new();
         payload::encode(payload, &mut bytes);
         bytes
     };
-    let ids = StringArray::from_iter_values(documents().map(|document| &document.id));
-    let texts = LargeStringArray::from_iter_values(documents().map(|document| &document.text));
-    let payloads =
-        LargeBinaryArray::from_iter_values(documents().map(|document| encode(&document.payload)));
-    let provenances =
-        LargeStringArray::from_iter_values(documents().map(|document| &document.provenance));
-    let thoughts: LargeStringArray =
-        documents().map(|document| document.thought.as_deref()).collect();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(ids),
+    let texts = LargeStringArray::from_iter_values(shown.iter().map(|row| &row.text));
+    let payloads = LargeBinaryArray::from_iter_values(shown.iter().map(|row| encode(&row.payload)));
+    let provenances = LargeStringArray::from_iter_values(shown.iter().map(|row| &row.provenance));
+    let thoughts: LargeStringArray = shown.iter().map(|row| row.thought.as_deref()).collect();
+    let mut arrays: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(ids)),
         Arc::new(texts),
         Arc::new(payloads),
         Arc::new(provenances),
         Arc::new(thoughts),
     ];
-    RecordBatch::try_new(Arc::clone(schema), columns)
+    let payloads: Vec<_> = shown.into_iter().map(|row| row.payload).collect();
+    arrays.extend(columns.iter().filter_map(|column| to_array(column, &payloads)));
+    RecordBatch::try_new(Arc::clone(schema), arrays)
+}
+
+fn external_utf8(row: usize, error: std::str::Utf8Error) -> ArrowError {
+    ArrowError::ParseError(format!("the id of row {row} is no text: {error}"))
 }

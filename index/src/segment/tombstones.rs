@@ -5,7 +5,7 @@
 
 use super::sections::map_checked;
 use crate::{
-    durable::write_file,
+    durable::{remove_file, write_file},
     error::IndexError,
     manifest::{FileEntry, TombstoneEntry},
 };
@@ -52,12 +52,13 @@ pub(crate) fn remove_others(folder: &Path, kept: Option<u64>) -> Result<(), Inde
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.starts_with(PREFIX) && Some(name) != kept.as_deref() {
-            fs_err::remove_file(entry.path())?;
+            remove_file(&entry.path())?;
         }
     }
     Ok(())
 }
 
-fn file_name(generation: u64) -> String {
+/// Returns the name of a segment's file of dead rows.
+pub(crate) fn file_name(generation: u64) -> String {
     format!("{PREFIX}{generation}{SUFFIX}")
 }

@@ -1,7 +1,10 @@
 //! `vectors.arrow`: the vectors of a segment, used where they lie in the map.
 
-use super::arrow_file::{self, ArrowFile};
-use crate::{error::IndexError, manifest::ArrowEntry, tail::TailRow};
+use super::{
+    arrow_file::{self, ArrowFile},
+    rows::RowSource,
+};
+use crate::{error::IndexError, manifest::ArrowEntry};
 use arrow::{
     array::{Array, AsArray, FixedSizeListArray, Float32Array, RecordBatch},
     buffer::ScalarBuffer,
@@ -10,8 +13,8 @@ use arrow::{
 use std::{path::Path, sync::Arc};
 
 /// Rows in every batch but the last, so that a row's address is arithmetic.
-const BATCH_ROWS: usize = 1 << BATCH_BITS;
-const BATCH_BITS: u32 = 13;
+pub(super) const BATCH_ROWS: usize = 1 << BATCH_BITS;
+pub(super) const BATCH_BITS: u32 = 13;
 
 /// The vectors of a segment by row.
 ///
@@ -29,12 +32,13 @@ impl Vectors {
     pub(crate) fn write(
         path: &Path,
         dimension: usize,
-        rows: &[Arc<TailRow>],
+        rows: &impl RowSource,
     ) -> Result<ArrowEntry, IndexError> {
         let schema = schema(dimension);
-        let batches = rows.chunks(BATCH_ROWS).map(|rows| {
-            let mut values = Vec::with_capacity(rows.len() * dimension);
-            rows.iter().for_each(|row| values.extend_from_slice(row.vector()));
+        let batches = (0..rows.len()).step_by(BATCH_ROWS).map(|first| {
+            let range = first..rows.len().min(first + BATCH_ROWS);
+            let mut values = Vec::with_capacity(range.len() * dimension);
+            range.for_each(|at| values.extend_from_slice(rows.vector(at)));
             let values = Arc::new(Float32Array::from(values));
             let lists = FixedSizeListArray::try_new(item_field(), dimension as i32, values, None)?;
             RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(lists)])
@@ -77,6 +81,11 @@ impl Vectors {
         self.rows
     }
 
+    /// Returns how long the vectors are.
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     /// Returns a vector in place.
     #[inline]
     pub(crate) fn row(&self, row: u32) -> &[f32] {
@@ -97,8 +106,11 @@ fn item_field() -> FieldRef {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::arrow_file::ALIGNMENT, *};
-    use crate::{document::Document, vector::UnitVector};
+    use super::{
+        super::{arrow_file::ALIGNMENT, sections::map_checked},
+        *,
+    };
+    use crate::{document::Document, tail::TailRow, vector::UnitVector};
 
     fn rows(count: usize, dimension: usize) -> Vec<Arc<TailRow>> {
         let row = |number: usize| {
@@ -155,7 +167,7 @@ mod tests {
             let mut changed = bytes.clone();
             changed[position] ^= 0x5a;
             fs_err::write(&copy, &changed).unwrap();
-            assert!(arrow_file::verify(&copy, &entry).is_err(), "byte {position}");
+            assert!(map_checked(&copy, &entry.file).is_err(), "byte {position}");
             found_at_open += usize::from(Vectors::open(&copy, &entry, 3, 5).is_err());
         }
         assert!(found_at_open > bytes.len() / 4, "only {found_at_open} of {}", bytes.len());

@@ -1,14 +1,16 @@
-//! Turning the rows of a tail into a segment's files.
+//! Turning rows, of a tail or of older segments, into a segment's files.
 
-use super::{FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, VECTORS, Vectors};
+use super::{
+    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, VECTORS, Vectors,
+};
 use crate::{
-    config::CollectionConfig,
-    durable::sync_folder,
+    config::{CollectionConfig, Quantization},
+    durable::{create_folder, remove_file, sync_folder},
     error::IndexError,
     filter::FilterWriter,
-    graph::{self, Stop},
+    graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
     manifest::SegmentEntry,
-    tail::TailRow,
+    schema::ColumnScan,
 };
 use std::{path::Path, sync::Arc};
 
@@ -20,24 +22,49 @@ pub(crate) fn write(
     folder: &Path,
     id: u64,
     config: &CollectionConfig,
-    rows: &[Arc<TailRow>],
+    rows: &impl RowSource,
     stop: &Stop,
 ) -> Result<SegmentEntry, IndexError> {
-    let row_count = u32::try_from(rows.len()).map_err(|_| IndexError::Build {
+    let row_count = u32::try_from(rows.len()).ok().filter(|&rows| rows <= MAX_ROWS);
+    let row_count = row_count.ok_or_else(|| IndexError::Build {
         problem: format!("{} rows are more than a segment can number", rows.len()),
     })?;
-    fs_err::create_dir_all(folder)?;
+    create_folder(folder)?;
     let vectors_path = folder.join(VECTORS);
     let vectors_entry = Vectors::write(&vectors_path, config.dimension, rows)?;
-    let payload = Payloads::write(&folder.join(PAYLOAD), rows)?;
     let ids = Ids::write(&folder.join(IDS), rows)?;
-    let mut filters = FilterWriter::default();
-    for (row, tail_row) in (0..row_count).zip(rows) {
-        filters.add(row, &tail_row.document.payload);
+    let (mut filters, mut columns) = (FilterWriter::default(), ColumnScan::default());
+    for row in 0..row_count {
+        let payload = rows.shown(row as usize)?.payload;
+        filters.add(row, &payload);
+        columns.add(&payload);
     }
+    let columns = columns.finish(&config.schema);
+    let payload = Payloads::write(&folder.join(PAYLOAD), rows, &columns)?;
     let filters = filters.write(&folder.join(FILTERS))?;
     let vectors = Vectors::open(&vectors_path, &vectors_entry, config.dimension, row_count)?;
-    let graph = graph::build(&folder.join(GRAPH), &Arc::new(vectors), &config.hnsw, stop)?;
+    let vectors = Arc::new(vectors);
+    let quantised = match config.quantization {
+        Quantization::Sq8 if row_count >= MIN_GRAPH_ROWS => {
+            let path = folder.join(CODES);
+            let entry = Codes::write(&path, &vectors)?;
+            let codes = Codes::open(&path, &entry, config.dimension, row_count)?;
+            Some((entry, codes))
+        }
+        Quantization::Sq8 | Quantization::None => None,
+    };
+    let codes = quantised.as_ref().map(|(_, codes)| codes);
+    let built = graph::build(&folder.join(GRAPH), &vectors, codes, &config.hnsw, stop)?;
+    // Codes serve walks alone: a scan is exact.
+    let keeps_codes = built.as_ref().is_some_and(|built| built.is_for_codes);
+    if quantised.is_some() && !keeps_codes {
+        remove_file(&folder.join(CODES))?;
+    }
+    let codes = quantised.filter(|_| keeps_codes).map(|(entry, _)| entry);
+    let (graph, recall_curve) = match built {
+        Some(built) => (Some(built.file), built.recall_curve),
+        None => (None, Vec::new()),
+    };
     sync_folder(folder)?;
     Ok(SegmentEntry {
         id,
@@ -47,6 +74,9 @@ pub(crate) fn write(
         ids,
         filters,
         graph,
+        recall_curve,
+        codes,
+        columns,
         tombstones: None,
     })
 }

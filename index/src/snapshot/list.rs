@@ -45,6 +45,7 @@ impl Snapshot {
     ) -> Result<Vec<StoredDocument>, IndexError> {
         check_option("limit", limit, 1, MAX_LIMIT)?;
         filter.map_or(Ok(()), Filter::validate)?;
+        filter.map_or(Ok(()), |filter| self.config.schema.check_filter(filter))?;
         // No document has an empty id, so this is before all of them.
         let after = after.unwrap_or("");
         let mut sources = self.sources(after, filter)?;

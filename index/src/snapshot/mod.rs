@@ -4,19 +4,23 @@
 //! old ones alone, so a read never waits and never sees half a write; the files
 //! under a snapshot stay mapped until the last reader lets go.
 
+mod fields;
 mod list;
+mod parts;
 mod plan;
 mod scan;
 mod search;
 
-pub use plan::{Plan, Strategy};
-pub use search::{Hit, MAX_LIMIT, SearchOptions, SearchOutcome};
+pub use plan::{Filtering, Plan, Strategy};
+pub use search::{
+    Hit, MAX_LIMIT, MIN_RECALL_TARGET, Ranked, Ranking, SearchOptions, SearchOutcome,
+};
 
 use crate::{
     config::CollectionConfig,
     document::StoredDocument,
     error::IndexError,
-    filter::{Filter, matches},
+    filter::{Admitted, Filter, matches},
     segment::Segment,
     tail::Tail,
 };
@@ -56,11 +60,15 @@ impl SegmentView {
         self.segment.ids.find(id).ok().filter(|&row| !self.dead.contains(row))
     }
 
+    /// Returns the rows that a search may find.
+    fn admitted(&self, filter: Option<&Filter>) -> Result<Admitted<'_>, IndexError> {
+        let matching = filter.map(|filter| self.segment.matching(filter)).transpose()?;
+        Ok(Admitted::new(matching, &self.dead, self.segment.rows()))
+    }
+
     /// Returns the live rows that match a filter.
     fn matching(&self, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
-        let mut rows = self.segment.filters.evaluate(filter)?;
-        rows -= &*self.dead;
-        Ok(rows)
+        Ok(self.segment.matching(filter)?.rows() - &*self.dead)
     }
 }
 
@@ -104,9 +112,10 @@ impl Snapshot {
     pub fn count(&self, filter: Option<&Filter>) -> Result<u64, IndexError> {
         let Some(filter) = filter else { return Ok(self.len()) };
         filter.validate()?;
+        self.config.schema.check_filter(filter)?;
         let mut count = 0;
         for view in self.segments.iter() {
-            count += view.matching(filter)?.len();
+            count += view.admitted(Some(filter))?.count();
         }
         for tail in self.tails() {
             let rows = tail.iter().map(|(_, row)| row);

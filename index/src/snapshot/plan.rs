@@ -1,9 +1,13 @@
 //! How a segment is searched, decided before it is.
 //!
-//! A scan computes one distance for each admitted row. A walk computes roughly
-//! `ef * m` of them where every row is admitted, and more in proportion as
-//! fewer are, since it goes on until `ef` were. Whichever is less work is done;
-//! both give all rows there are, up to the limit.
+//! A scan compares each admitted row, one after the other. An open walk
+//! compares about `ef * m` rows; gated by a filter it goes on until `ef` rows
+//! were admitted, so it takes as many more as there are rows not admitted. A
+//! walk within a filter compares about as many as an open one, but reads more
+//! lists of neighbours. Whichever is the least work is done; all give as many
+//! rows as were asked for, or all there are.
+
+use super::{SearchOptions, Snapshot};
 
 /// How the documents of an answer were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +20,27 @@ pub enum Strategy {
     Mixed,
 }
 
+/// How a filter was brought to bear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filtering {
+    /// Few rows match: those, and no others, were compared.
+    Scan,
+    /// Graphs were walked along matching rows only, around the others.
+    Within,
+    /// Most rows match: graphs were walked as without a filter, and results
+    /// kept where they match.
+    Gated,
+    /// Different parts took different ways.
+    Mixed,
+}
+
 /// What a search did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// How the documents were found.
     pub strategy: Strategy,
+    /// How the filter was brought to bear; absent where there was none.
+    pub filtering: Option<Filtering>,
     /// Vectors compared with the query.
     pub distance_computations: u64,
     /// Documents that match the filter; absent where there was none.
@@ -29,37 +49,81 @@ pub struct Plan {
     pub segments: usize,
 }
 
+/// How to search one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    Scan,
+    /// A walk through all rows, which keeps those admitted.
+    Open,
+    /// A walk through admitted rows only.
+    Within,
+}
+
 /// Adds up what the parts of a search did.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) distance_computations: u64,
     pub(super) filter_matches: u64,
     pub(super) scans: usize,
-    pub(super) walks: usize,
+    open_walks: usize,
+    walks_within: usize,
 }
 
 impl Tally {
-    pub(super) fn plan(&self, is_filtered: bool, segments: usize) -> Plan {
-        let strategy = match (self.scans, self.walks) {
+    pub(super) fn count_walk(&mut self, course: Course) {
+        match course {
+            Course::Within => self.walks_within += 1,
+            Course::Scan | Course::Open => self.open_walks += 1,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.distance_computations += other.distance_computations;
+        self.filter_matches += other.filter_matches;
+        self.scans += other.scans;
+        self.open_walks += other.open_walks;
+        self.walks_within += other.walks_within;
+    }
+
+    pub(super) fn plan(&self, options: &SearchOptions, snapshot: &Snapshot) -> Plan {
+        let is_filtered = options.filter.is_some();
+        let strategy = match (self.scans, self.open_walks + self.walks_within) {
             (_, 0) => Strategy::Scan,
             (0, _) => Strategy::Graph,
             _ => Strategy::Mixed,
         };
+        let filtering = match (self.scans, self.open_walks, self.walks_within) {
+            (_, 0, 0) => Filtering::Scan,
+            (0, _, 0) => Filtering::Gated,
+            (0, 0, _) => Filtering::Within,
+            _ => Filtering::Mixed,
+        };
         Plan {
             strategy,
+            filtering: is_filtered.then_some(filtering),
             distance_computations: self.distance_computations,
             filter_matches: is_filtered.then_some(self.filter_matches),
-            segments,
+            segments: snapshot.segments.len(),
         }
     }
 }
 
-/// Tells whether walking a graph of `rows` rows, of which `admitted` count, is
-/// less work than scanning those.
-pub(super) fn prefers_walk(rows: u64, admitted: u64, ef: usize, m: usize) -> bool {
-    let unfiltered_walk = (ef * m) as f64;
-    let walk = unfiltered_walk * rows as f64 / admitted.max(1) as f64;
-    walk < admitted as f64
+/// From this share of admitted rows on, a gated walk is less work than one
+/// within the filter.
+const LEAST_SHARE_GATED: f64 = 0.6;
+
+/// Scanning a row takes this share of comparing one on a walk: rows of a scan
+/// are read in the order in which they lie.
+const SCAN_COST: f64 = 1.0 / 3.0;
+
+/// Picks the least work for a graph of `rows` rows, of which `admitted` count.
+pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {
+    let walk = (ef * m) as f64;
+    if SCAN_COST * admitted as f64 <= walk {
+        return Course::Scan;
+    }
+    let share = admitted as f64 / rows as f64;
+    if share >= LEAST_SHARE_GATED { Course::Open } else { Course::Within }
 }
 
 #[cfg(test)]
@@ -67,11 +131,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scans_are_for_few_rows_and_walks_for_many() {
-        assert!(prefers_walk(20_000, 20_000, 64, 16));
-        assert!(prefers_walk(1_000_000, 100_000, 64, 16));
-        assert!(!prefers_walk(1_000_000, 10_000, 64, 16));
-        assert!(!prefers_walk(1_000, 1_000, 64, 16));
-        assert!(!prefers_walk(20_000, 0, 64, 16));
+    fn few_rows_are_scanned_many_walked_and_the_rest_walked_within() {
+        assert_eq!(course(20_000, 20_000, 64, 16), Course::Open);
+        assert_eq!(course(1_000_000, 900_000, 64, 16), Course::Open);
+        assert_eq!(course(1_000_000, 100_000, 64, 16), Course::Within);
+        assert_eq!(course(1_000_000, 1_000, 64, 16), Course::Scan);
+        assert_eq!(course(1_000, 1_000, 64, 16), Course::Scan);
+        assert_eq!(course(20_000, 0, 64, 16), Course::Scan);
     }
 }

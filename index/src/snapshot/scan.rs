@@ -1,7 +1,7 @@
 //! Comparing row by row, and keeping the best.
 
 use crate::{
-    graph::{Key, key},
+    graph::{Key, Space, key},
     simd::{dot, prefetch},
 };
 use std::collections::BinaryHeap;
@@ -38,7 +38,7 @@ impl Nearest {
     }
 }
 
-/// Offers every row with its score, and returns how many there were.
+/// Offers every row of a tail with its score, and returns how many there were.
 pub(super) fn scan<'a>(
     query: &[f32],
     rows: impl Iterator<Item = (u32, &'a [f32])>,
@@ -54,6 +54,31 @@ pub(super) fn scan<'a>(
         compared += 1;
     }
     compared
+}
+
+/// Rows of a segment that are compared at a time.
+const CHUNK: usize = 256;
+
+/// Offers rows of a segment, and returns how many there were.
+pub(super) fn scan_rows(
+    space: &impl Space,
+    rows: &mut dyn Iterator<Item = u32>,
+    nearest: &mut Nearest,
+) -> u64 {
+    let (mut chunk, mut scores) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
+    let mut compared = 0;
+    loop {
+        chunk.clear();
+        chunk.extend((&mut *rows).take(CHUNK));
+        if chunk.is_empty() {
+            return compared;
+        }
+        space.closeness(&chunk, &mut scores);
+        for (&row, &score) in chunk.iter().zip(&scores) {
+            nearest.offer(score.clamp(-1.0, 1.0), row);
+        }
+        compared += chunk.len() as u64;
+    }
 }
 
 /// Returns the cosine of two vectors of length 1.

@@ -5,8 +5,7 @@
 //! them syncs for all. So the cost of an fsync is shared by as many calls as
 //! arrive while one is under way, without a timer and without a thread.
 
-use crate::error::IndexError;
-use fs_err::File;
+use crate::{durable::DurableFile, error::IndexError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Knows how far the log is written and how far it is on disk.
@@ -17,7 +16,7 @@ pub(crate) struct GroupCommit {
 
 struct Progress {
     /// The log file that the last written record is in.
-    file: Arc<File>,
+    file: Arc<DurableFile>,
     /// The last sequence number handed to the operating system.
     written: u64,
     /// The last sequence number known to be on disk.
@@ -33,7 +32,7 @@ struct Progress {
 
 impl GroupCommit {
     /// Starts with a log that is on disk up to `durable`.
-    pub(crate) fn new(file: Arc<File>, durable: u64) -> Self {
+    pub(crate) fn new(file: Arc<DurableFile>, durable: u64) -> Self {
         let progress =
             Progress { file, written: durable, durable, is_syncing: false, failure: None };
         Self { progress: Mutex::new(progress), turn: Condvar::new() }
@@ -61,7 +60,7 @@ impl GroupCommit {
     }
 
     /// Goes on with another file, after the old one was synced in full.
-    pub(crate) fn switch(&self, file: Arc<File>) {
+    pub(crate) fn switch(&self, file: Arc<DurableFile>) {
         let mut progress = self.lock();
         progress.file = file;
         progress.durable = progress.written;
@@ -84,7 +83,7 @@ impl GroupCommit {
             progress.is_syncing = true;
             let (file, written) = (Arc::clone(&progress.file), progress.written);
             drop(progress);
-            let synced = file.sync_data();
+            let synced = file.sync();
             progress = self.lock();
             progress.is_syncing = false;
             match synced {

@@ -17,10 +17,11 @@ pub(crate) use record::Draft;
 pub use record::{MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS};
 pub(crate) use replay::replay;
 
-use crate::{durable::sync_folder, error::IndexError};
-use fs_err::File;
+use crate::{
+    durable::{self, DurableFile, remove_file, rewrite, sync_folder},
+    error::IndexError,
+};
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,7 +38,7 @@ const FILE_HEADER_BYTES: usize = 24;
 /// The log file being appended to.
 pub(crate) struct Wal {
     folder: PathBuf,
-    file: Arc<File>,
+    file: Arc<DurableFile>,
     number: u64,
     length: u64,
 }
@@ -46,11 +47,11 @@ impl Wal {
     /// Starts a log file, durable with its header before this returns.
     pub(crate) fn create(folder: &Path, number: u64) -> Result<Self, IndexError> {
         let path = file_path(folder, number);
-        let mut file = File::options().create(true).append(true).open(&path)?;
-        // A file left by a start that failed half-way has no record in it.
-        file.set_len(0)?;
-        file.write_all(&file_header(number))?;
-        file.sync_all()?;
+        // In place of a file left by a start that failed half-way, which has
+        // no record in it.
+        let file = DurableFile::create(&path)?;
+        file.put(&file_header(number))?;
+        file.sync()?;
         sync_folder(folder)?;
         let length = FILE_HEADER_BYTES as u64;
         Ok(Self { folder: folder.to_path_buf(), file: Arc::new(file), number, length })
@@ -59,11 +60,15 @@ impl Wal {
     /// Goes on with a replayed file, cut to the length that replay found whole.
     pub(crate) fn resume(folder: &Path, number: u64, length: u64) -> Result<Self, IndexError> {
         let path = file_path(folder, number);
-        let file = File::options().append(true).open(&path)?;
-        if file.metadata()?.len() != length {
-            file.set_len(length)?;
+        let file = DurableFile::append(&path)?;
+        let got = file.length()?;
+        if got != length {
+            let torn_bytes = got.saturating_sub(length);
+            tracing::warn!(path = %path.display(), length, torn_bytes, "cutting a torn log");
+            file.truncate(length)?;
         }
-        file.sync_all()?;
+        // The file may have been left by an fsync that failed.
+        rewrite(&path)?;
         Ok(Self { folder: folder.to_path_buf(), file: Arc::new(file), number, length })
     }
 
@@ -78,8 +83,8 @@ impl Wal {
         durable: u64,
     ) -> Result<(), IndexError> {
         let bytes = draft.finish(sequence, durable);
-        if let Err(problem) = (&*self.file).write_all(bytes) {
-            return match self.file.set_len(self.length) {
+        if let Err(problem) = self.file.put(bytes) {
+            return match self.file.truncate(self.length) {
                 Ok(()) => Err(problem.into()),
                 Err(_) => Err(IndexError::Poisoned { problem: problem.to_string() }),
             };
@@ -90,7 +95,7 @@ impl Wal {
 
     /// Makes everything appended durable.
     pub(crate) fn sync(&self) -> Result<(), IndexError> {
-        self.file.sync_data()?;
+        self.file.sync()?;
         Ok(())
     }
 
@@ -99,12 +104,12 @@ impl Wal {
         let next = Self::create(&self.folder, self.number + 1);
         if next.is_err() {
             // If this fails as well, opening drops the file for being empty.
-            let _ = fs_err::remove_file(file_path(&self.folder, self.number + 1));
+            let _ = remove_file(&file_path(&self.folder, self.number + 1));
         }
         next
     }
 
-    pub(crate) fn file(&self) -> &Arc<File> {
+    pub(crate) fn file(&self) -> &Arc<DurableFile> {
         &self.file
     }
 
@@ -130,16 +135,81 @@ pub(crate) fn pending(folder: &Path, first: u64) -> Result<Vec<u64>, IndexError>
         if fs_err::metadata(&path)?.len() > FILE_HEADER_BYTES as u64 {
             break;
         }
-        fs_err::remove_file(path)?;
+        remove_file(&path)?;
         numbers.pop();
     }
-    if let Some(missing) = (first..).zip(&numbers).find_map(|(n, &got)| (n != got).then_some(n)) {
+    check_unbroken(folder, first, &numbers)?;
+    Ok(numbers)
+}
+
+/// Returns the numbers of the log files from `first` on, without changing any.
+pub(crate) fn present(folder: &Path, first: u64) -> Result<Vec<u64>, IndexError> {
+    let mut numbers = numbers(folder)?;
+    numbers.retain(|&number| number >= first);
+    check_unbroken(folder, first, &numbers)?;
+    Ok(numbers)
+}
+
+fn check_unbroken(folder: &Path, first: u64, numbers: &[u64]) -> Result<(), IndexError> {
+    if let Some(missing) = (first..).zip(numbers).find_map(|(n, &got)| (n != got).then_some(n)) {
         return Err(IndexError::corrupt(file_path(folder, missing), "it is missing"));
     }
     if numbers.is_empty() {
         return Err(IndexError::corrupt(file_path(folder, first), "it is missing"));
     }
-    Ok(numbers)
+    Ok(())
+}
+
+/// Tells whether a folder has a log with anything in it.
+pub(crate) fn has_records(folder: &Path) -> Result<bool, IndexError> {
+    if !folder.exists() {
+        return Ok(false);
+    }
+    for number in numbers(folder)? {
+        let bytes = fs_err::metadata(file_path(folder, number))?.len();
+        if number > 1 || bytes > FILE_HEADER_BYTES as u64 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A place in a log at the end of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) number: u64,
+    pub(crate) length: u64,
+}
+
+/// Copies a log from the file `first` up to `end`, whose last operation is
+/// `last_sequence`, and closes the copy as a log that is closed. Durable.
+pub(crate) fn copy(
+    from: &Path,
+    to: &Path,
+    first: u64,
+    end: End,
+    last_sequence: u64,
+) -> Result<(), IndexError> {
+    durable::create_folder(to)?;
+    for number in first..=end.number {
+        let length = (number == end.number).then_some(end.length);
+        durable::copy(&file_path(from, number), &file_path(to, number), length)?;
+    }
+    let mut last = Wal::resume(to, end.number, end.length)?;
+    last.append(&mut Draft::new(&[])?, last_sequence + 1, last_sequence)?;
+    last.sync()?;
+    sync_folder(to)?;
+    Ok(())
+}
+
+/// Copies all files of a log that nobody writes to. Durable.
+pub(crate) fn copy_all(from: &Path, to: &Path) -> Result<(), IndexError> {
+    durable::create_folder(to)?;
+    for number in numbers(from)? {
+        durable::copy(&file_path(from, number), &file_path(to, number), None)?;
+    }
+    sync_folder(to)?;
+    Ok(())
 }
 
 fn numbers(folder: &Path) -> Result<Vec<u64>, IndexError> {
@@ -156,12 +226,13 @@ fn numbers(folder: &Path) -> Result<Vec<u64>, IndexError> {
 /// Removes log files up to, but not including, `first_kept`.
 pub(crate) fn remove_before(folder: &Path, first_kept: u64) -> Result<(), IndexError> {
     for number in numbers(folder)?.into_iter().filter(|&number| number < first_kept) {
-        fs_err::remove_file(file_path(folder, number))?;
+        remove_file(&file_path(folder, number))?;
     }
     Ok(())
 }
 
-fn file_path(folder: &Path, number: u64) -> PathBuf {
+/// Returns where the log file of a number is.
+pub(crate) fn file_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:08}.log"))
 }
 

@@ -55,8 +55,6 @@ pub(crate) fn replay(
     }
     if at < bytes.len() {
         check_torn(&path, &bytes, at, is_last, next_sequence)?;
-        let lost_bytes = bytes.len() - at;
-        tracing::warn!(path = %path.display(), at, lost_bytes, "cut a torn record off the log");
     }
     Ok(ReplayEnd { length: Some(at as u64), next_sequence })
 }

@@ -1,14 +1,21 @@
 //! Sealed files that are not what was written.
 
-use crate::support::{clustered, copy_folder, files, filled};
+use crate::{
+    history::points,
+    support::{clustered, config, copy_folder, files, filled, filled_as},
+};
 use std::path::Path;
-use twn_index::{Collection, Durability, IndexError, Operation, SearchOptions, UnitVector};
+use twn_index::{
+    Collection, CollectionConfig, Durability, IndexError, Operation, Quantization, SearchOptions,
+    UnitVector,
+};
 
 const DIMENSION: usize = 8;
 
-/// A closed collection with a graph, tombstones, and something in the log.
+/// A closed collection with a graph, codes, tombstones, and something in the log.
 fn sealed(folder: &Path) {
-    let collection = filled(folder, &clustered(1100, DIMENSION, 8));
+    let config = CollectionConfig { quantization: Quantization::Sq8, ..config(DIMENSION) };
+    let collection = filled_as(folder, config, &clustered(1100, DIMENSION, 8));
     collection.seal().unwrap();
     collection.apply(vec![Operation::Delete("d00003".to_owned())], Durability::Durable).unwrap();
     collection.seal().unwrap();
@@ -19,7 +26,7 @@ fn sealed(folder: &Path) {
 /// Opens, verifies and reads everything; the error if any step has one.
 fn use_all(folder: &Path) -> Result<(), IndexError> {
     let collection = Collection::open(folder)?;
-    collection.verify()?;
+    collection.verify()?.into_result()?;
     let snapshot = collection.snapshot();
     assert_eq!(snapshot.list(None, 10_000, None)?.len(), 1098);
     Ok(())
@@ -37,18 +44,20 @@ fn every_changed_byte_is_a_clear_error_and_never_a_panic() {
         .into_iter()
         .filter(|path| !path.ends_with("LOCK") && path.parent() != Some(&copy.join("wal")))
         .collect();
-    assert_eq!(sealed_files.len(), 8, "{sealed_files:?}");
+    assert_eq!(sealed_files.len(), 9, "{sealed_files:?}");
     for path in sealed_files {
         let bytes = fs_err::read(&path).unwrap();
         // Every byte of the small files; of the large ones the ends, where
         // their structure is, and some of the middle.
-        let step = (bytes.len() / 60).max(1);
+        let step = (bytes.len() / points(60)).max(1);
         let sampled = (0..bytes.len()).step_by(step);
         let last = bytes.len().saturating_sub(40)..bytes.len();
         for position in sampled.chain(0..40.min(bytes.len())).chain(last) {
             let mut changed = bytes.clone();
             changed[position] ^= 1 << (position % 8);
             fs_err::write(&path, &changed).unwrap();
+            let found = Collection::verify_folder(&copy);
+            assert!(found.is_ok_and(|found| !found.damage.is_empty()), "byte {position}");
             let error = match use_all(&copy) {
                 Err(error) => error,
                 Ok(()) => panic!("byte {position} of {} went unnoticed", path.display()),
@@ -99,7 +108,7 @@ fn rotten_text_is_an_error_for_those_who_read_it_and_for_nobody_else() {
     assert!(matches!(snapshot.get("d01090").unwrap_err(), IndexError::Corrupt { .. }));
     assert!(snapshot.get("d00010").unwrap().is_some());
     assert_eq!(snapshot.content_hash("d01090"), Some([1090_u64 as u8; 32]));
-    assert!(matches!(collection.verify().unwrap_err(), IndexError::Corrupt { .. }));
+    assert!(collection.verify().unwrap().damage.iter().any(|damage| damage.path == path));
 }
 
 #[test]
@@ -111,9 +120,9 @@ fn a_newer_format_is_refused_by_number() {
         .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST-"))
         .unwrap();
     let text = fs_err::read_to_string(&manifest).unwrap();
-    fs_err::write(&manifest, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+    fs_err::write(&manifest, text.replacen("\"format\":2", "\"format\":3", 1)).unwrap();
     match Collection::open(folder.path()).unwrap_err() {
-        IndexError::NewerFormat { found: 2, supported: 1, .. } => {}
+        IndexError::NewerFormat { found: 3, supported: 2, .. } => {}
         other => panic!("{other}"),
     }
 }

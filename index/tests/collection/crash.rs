@@ -10,6 +10,9 @@ use twn_index::{Collection, Durability, IndexError, Operation};
 
 const DIMENSION: usize = 4;
 
+/// What closing a collection adds to its log: a record without operations.
+const END_MARK_BYTES: usize = 32;
+
 fn wal_file(folder: &Path) -> PathBuf {
     let mut logs: Vec<PathBuf> =
         fs_err::read_dir(folder.join("wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -17,16 +20,19 @@ fn wal_file(folder: &Path) -> PathBuf {
     logs.pop().unwrap()
 }
 
-/// Three batches of two documents each, and the log's length after each.
+/// Three batches of two documents each, as a crash leaves them, and the log's
+/// length after each.
 fn three_batches(folder: &Path, durability: Durability) -> Vec<u64> {
-    let collection = Collection::create(folder, config(DIMENSION)).unwrap();
+    let live = tempfile::tempdir().unwrap();
+    let collection = Collection::create(live.path(), config(DIMENSION)).unwrap();
     let mut lengths = Vec::new();
     for batch in 0..3_u64 {
         let operation =
             |number: u64| upsert(&format!("{batch}-{number}"), vector(DIMENSION, number), batch);
         collection.apply(vec![operation(1), operation(2)], durability).unwrap();
-        lengths.push(fs_err::metadata(wal_file(folder)).unwrap().len());
+        lengths.push(fs_err::metadata(wal_file(live.path())).unwrap().len());
     }
+    copy_folder(live.path(), folder);
     lengths
 }
 
@@ -67,7 +73,10 @@ fn garbage_after_the_last_record_is_cut_off() {
         copy_folder(&original, &copy);
         fs_err::write(wal_file(&copy), [bytes.clone(), garbage].concat()).unwrap();
         assert_eq!(Collection::open(&copy).unwrap().stats().documents, 6);
-        assert_eq!(fs_err::read(wal_file(&copy)).unwrap(), bytes);
+        // Closing has put its mark where the garbage was.
+        let now = fs_err::read(wal_file(&copy)).unwrap();
+        assert_eq!(now[..bytes.len()], bytes);
+        assert_eq!(now.len(), bytes.len() + END_MARK_BYTES);
         fs_err::remove_dir_all(&copy).unwrap();
     }
 }
@@ -97,6 +106,36 @@ fn rot_before_records_that_were_durable_is_reported_and_nothing_is_cut() {
         changed[position] ^= 0x20;
         fs_err::write(wal_file(&copy), &changed).unwrap();
         assert_eq!(Collection::open(&copy).unwrap().stats().documents, 4);
+        fs_err::remove_dir_all(&copy).unwrap();
+    }
+}
+
+/// Closing writes behind the last record how far the log is on disk.
+#[test]
+fn any_flipped_byte_in_the_log_of_a_closed_collection_is_found_or_harmless() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    three_batches(&original, Durability::Accepted);
+    Collection::open(&original).unwrap().close().unwrap();
+    let bytes = fs_err::read(wal_file(&original)).unwrap();
+    let mark = bytes.len() - END_MARK_BYTES;
+    for position in 0..bytes.len() {
+        let copy = folder.path().join("copy");
+        copy_folder(&original, &copy);
+        let mut changed = bytes.clone();
+        changed[position] ^= 1 << (position % 8);
+        fs_err::write(wal_file(&copy), &changed).unwrap();
+        match Collection::open(&copy) {
+            Ok(collection) => {
+                assert!(position >= mark, "byte {position} went unnoticed");
+                assert_eq!(collection.stats().documents, 6);
+            }
+            Err(error) => {
+                assert!(matches!(error, IndexError::Corrupt { .. }), "byte {position}: {error}");
+                let found = Collection::verify_folder(&copy).unwrap();
+                assert_eq!(found.damage.len(), 1, "byte {position}: {found:?}");
+            }
+        }
         fs_err::remove_dir_all(&copy).unwrap();
     }
 }
@@ -173,7 +212,7 @@ fn check_copy(copy: &Path, before: &twn_index::Snapshot) {
         Err(error) => panic!("{}: {error}", copy.display()),
     };
     assert!(opened.stats().last_sequence >= before.last_sequence());
-    opened.verify().unwrap();
+    opened.verify().unwrap().into_result().unwrap();
     let snapshot = opened.snapshot();
     for document in before.list(None, 10_000, None).unwrap() {
         match snapshot.get(&document.id).unwrap() {

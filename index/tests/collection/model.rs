@@ -2,10 +2,12 @@
 
 use crate::support::{config, document, upsert, vector};
 use proptest::prelude::*;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::collections::BTreeMap;
 use twn_index::{
-    Collection, Document, Durability, FieldValue, Filter, IndexError, Operation, Outcome,
-    SearchOptions, Snapshot, StoredDocument, Strategy as SearchStrategy, UnitVector,
+    Collection, CollectionConfig, CompactionConfig, Document, Durability, FieldValue, Filter,
+    IndexError, Operation, Outcome, SearchOptions, Snapshot, StoredDocument,
+    Strategy as SearchStrategy, UnitVector,
 };
 
 const DIMENSION: usize = 6;
@@ -15,6 +17,8 @@ const IDS: u64 = 40;
 enum Step {
     Apply(Vec<(u64, bool)>, Durability),
     Seal,
+    Compact,
+    SaveAndRestore,
     Reopen,
 }
 
@@ -28,6 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (prop::collection::vec(operation, 1..6), durability)
             .prop_map(|(operations, durability)| Step::Apply(operations, durability)),
         2 => Just(Step::Seal),
+        1 => Just(Step::Compact),
+        1 => Just(Step::SaveAndRestore),
         1 => Just(Step::Reopen),
     ]
 }
@@ -172,6 +178,62 @@ fn check_search(snapshot: &Snapshot, model: &Model, query_number: u64) {
     }
 }
 
+/// Takes a step that changes nothing of what is read.
+fn maintain(collection: Collection, step: &Step, model: &Model) -> Collection {
+    match step {
+        Step::Apply(..) => unreachable!("a write changes what is read"),
+        Step::Seal => collection.seal().unwrap(),
+        Step::Compact => drop(collection.compact().unwrap()),
+        Step::SaveAndRestore => {
+            let elsewhere = tempfile::tempdir().unwrap();
+            let to = elsewhere.path().join("restored");
+            collection.save_snapshot("saved").unwrap();
+            Collection::restore_snapshot(collection.path(), "saved", &to).unwrap();
+            collection.delete_snapshot("saved").unwrap();
+            check_reads(&Collection::open(&to).unwrap().snapshot(), model);
+        }
+        Step::Reopen => {
+            let path = collection.path().to_path_buf();
+            collection.close().unwrap();
+            return Collection::open(&path).unwrap();
+        }
+    }
+    collection
+}
+
+/// One long life of one collection, its background threads at work.
+#[test]
+fn ten_thousand_operations_leave_what_they_leave_in_a_map() {
+    let mut random = StdRng::seed_from_u64(11);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = CollectionConfig {
+        seal_rows: 30,
+        compaction: CompactionConfig { is_automatic: true, dead_percent: 20, max_segments: 4 },
+        ..config(DIMENSION)
+    };
+    let mut collection = Collection::create(folder.path(), settings).unwrap();
+    let (mut model, mut sequence, mut steps) = (Model::new(), 0, 0_u64);
+    while sequence < 10_000 {
+        let count = random.random_range(1..20);
+        let mut operation = || (random.random_range(0..IDS), random.random_bool(0.3));
+        let batch: Vec<(u64, bool)> = (0..count).map(|_| operation()).collect();
+        apply(&collection, &mut model, &mut sequence, &batch, Durability::Accepted);
+        steps += 1;
+        if steps.is_multiple_of(10) {
+            let step = match random.random_range(0..8) {
+                0..3 => Step::Seal,
+                3 | 4 => Step::Compact,
+                5 => Step::SaveAndRestore,
+                _ => Step::Reopen,
+            };
+            collection = maintain(collection, &step, &model);
+            check_reads(&collection.snapshot(), &model);
+            check_search(&collection.snapshot(), &model, 5000 + steps);
+        }
+    }
+    collection.verify().unwrap().into_result().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
@@ -188,11 +250,7 @@ proptest! {
                 Step::Apply(batch, durability) => {
                     apply(&collection, &mut model, &mut sequence, &batch, durability);
                 }
-                Step::Seal => collection.seal().unwrap(),
-                Step::Reopen => {
-                    collection.close().unwrap();
-                    collection = Collection::open(folder.path()).unwrap();
-                }
+                step => collection = maintain(collection, &step, &model),
             }
             check_reads(&collection.snapshot(), &model);
             // What was taken before the step still answers as it did.
@@ -203,7 +261,7 @@ proptest! {
         let stats = collection.stats();
         prop_assert_eq!(stats.documents, model.len() as u64);
         prop_assert_eq!(stats.last_sequence, sequence);
-        collection.verify().unwrap();
+        collection.verify().unwrap().into_result().unwrap();
         collection.close().unwrap();
         check_reads(&snapshot, &model);
     }

@@ -134,7 +134,8 @@ fn duplicates_stay_reachable() {
     let collection = filled(folder.path(), &vectors);
     collection.seal().unwrap();
     let query = UnitVector::new(vector(16, 1)).unwrap();
-    let outcome = collection.snapshot().search(&query, &SearchOptions::new(60)).unwrap();
+    let options = SearchOptions { ef: Some(60), ..SearchOptions::new(60) };
+    let outcome = collection.snapshot().search(&query, &options).unwrap();
     assert_eq!(outcome.plan.strategy, SearchStrategy::Graph);
     assert_eq!(outcome.hits.len(), 60);
     assert!(outcome.hits.iter().all(|hit| hit.score > 0.999_99));

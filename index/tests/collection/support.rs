@@ -61,7 +61,16 @@ pub(crate) fn config(dimension: usize) -> CollectionConfig {
 
 /// A collection with a document `d00000`, `d00001`, … for each vector.
 pub(crate) fn filled(folder: &Path, vectors: &[Vec<f32>]) -> Collection {
-    let collection = Collection::create(folder, config(vectors[0].len())).unwrap();
+    filled_as(folder, config(vectors[0].len()), vectors)
+}
+
+/// The same in a collection of one's own configuration.
+pub(crate) fn filled_as(
+    folder: &Path,
+    config: CollectionConfig,
+    vectors: &[Vec<f32>],
+) -> Collection {
+    let collection = Collection::create(folder, config).unwrap();
     let operations: Vec<Operation> = vectors
         .iter()
         .enumerate()

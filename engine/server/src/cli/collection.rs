@@ -3,11 +3,15 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use twn_protos::v1 as pb;
 
-use super::{Outcome, ServerArg, Session, model::lines};
+use super::{
+    Outcome, ServerArg, Session,
+    maintenance::{self, RestoreArgs, SnapshotCommand, declared_field},
+    model::lines,
+};
 use crate::{
     client::{Client, patiently},
     output::{self, figures, table},
@@ -28,7 +32,18 @@ pub enum CollectionCommand {
     Show(NameArgs),
     /// Write everything into sealed segments with graphs, and wait for it
     Seal(NameArgs),
-    /// Delete a collection with everything in it
+    /// Merge all segments into one without deleted rows, and wait for it
+    Compact(NameArgs),
+    /// Read every byte and name the files that are not as they were written
+    Verify(NameArgs),
+    /// Show what the fields of the payloads hold
+    Fields(NameArgs),
+    /// Save, list and remove snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Make a new collection of a snapshot
+    Restore(RestoreArgs),
+    /// Delete a collection with everything in it, its snapshots too
     Delete {
         /// Which one.
         #[command(flatten)]
@@ -67,12 +82,40 @@ pub struct CreateArgs {
     /// Candidates kept while searching, unless a search says otherwise [default: 64]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub ef_search: u32,
+    /// Copies of the vectors that searches compare first
+    #[arg(long, value_enum, default_value_t = Copies::None)]
+    pub quantization: Copies,
     /// Documents that are sealed into a segment together [default: 20000]
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub seal_rows: u32,
+    /// A payload field that holds one kind only, as field=kind: keyword, integer, float, bool or
+    /// timestamp; may be repeated
+    #[arg(long = "field", value_parser = declared_field)]
+    pub fields: Vec<(String, pb::FieldKind)>,
+    /// Never merge segments by itself
+    #[arg(long)]
+    pub no_compaction: bool,
     /// Whom to ask.
     #[command(flatten)]
     pub server: ServerArg,
+}
+
+/// Smaller copies of a collection's vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Copies {
+    /// None: the vectors as they are
+    None,
+    /// One byte a value: a quarter of the memory to read, and a quarter more on disk
+    Sq8,
+}
+
+impl From<Copies> for pb::Quantization {
+    fn from(copies: Copies) -> Self {
+        match copies {
+            Copies::None => Self::None,
+            Copies::Sq8 => Self::Sq8,
+        }
+    }
 }
 
 impl CollectionCommand {
@@ -81,9 +124,14 @@ impl CollectionCommand {
         match self {
             Self::List { server } => server,
             Self::Create(args) => &args.server,
-            Self::Show(args) | Self::Seal(args) | Self::Delete { collection: args, .. } => {
-                &args.server
-            }
+            Self::Show(args)
+            | Self::Seal(args)
+            | Self::Compact(args)
+            | Self::Verify(args)
+            | Self::Fields(args)
+            | Self::Delete { collection: args, .. } => &args.server,
+            Self::Snapshot(command) => command.server(),
+            Self::Restore(args) => &args.snapshot.server,
         }
     }
 }
@@ -109,6 +157,11 @@ pub async fn run(command: CollectionCommand, session: &Session) -> anyhow::Resul
             let seal = async || client.clone().seal_collection(request.clone()).await;
             show(patiently(seal).await?.collection, session)?;
         }
+        CollectionCommand::Compact(args) => maintenance::compact(args.name, session).await?,
+        CollectionCommand::Verify(args) => return maintenance::verify(args.name, session).await,
+        CollectionCommand::Fields(args) => maintenance::fields(args.name, session).await?,
+        CollectionCommand::Snapshot(command) => maintenance::snapshot(command, session).await?,
+        CollectionCommand::Restore(args) => maintenance::restore(args, session).await?,
         CollectionCommand::Delete { collection: NameArgs { name, .. }, yes } => {
             if !yes && !confirm(&name)? {
                 return Ok(Outcome::Failed);
@@ -129,6 +182,9 @@ async fn create(client: &Client, args: CreateArgs) -> anyhow::Result<Option<pb::
         dimension: args.dimension,
         hnsw: Some(pb::HnswConfig { m, ef_construction, ef_search }),
         seal_rows: args.seal_rows,
+        fields: args.fields.into_iter().map(|(path, kind)| (path, kind.into())).collect(),
+        compaction: Some(pb::CompactionConfig { off: args.no_compaction, ..Default::default() }),
+        quantization: pb::Quantization::from(args.quantization).into(),
     };
     let request = pb::CreateCollectionRequest { config: Some(config) };
     let client = client.collections();
@@ -169,7 +225,8 @@ async fn list(client: &Client, session: &Session) -> anyhow::Result<()> {
     output.line(table(&header, &[1, 2, 3, 4], rows.collect()))
 }
 
-fn show(collection: Option<pb::Collection>, session: &Session) -> anyhow::Result<()> {
+/// Prints a collection.
+pub(super) fn show(collection: Option<pb::Collection>, session: &Session) -> anyhow::Result<()> {
     let json = output::collection(&collection.unwrap_or_default());
     session.output.either(&json, || lines(&json))
 }

@@ -12,7 +12,8 @@ Only documents whose payload satisfies this; may be repeated, then all must hold
 
 field=value, field!=value, field<n, field<=n, field>n, field>=n, field? (exists), or JSON such as \
 {\"or\": [{\"match\": {\"field\": \"lang\", \"value\": \"en\"}}, {\"exists\": {\"field\": \"year\"}}]} \
-with and, or, not, match, in, range, exists. A value that reads as a number or as true or false is \
+with and, or, not, match, in, range, exists. The n of a comparison may be a time such as \
+2024-01-31T12:00:00Z. A value that reads as a number or as true or false is \
 one; put it in double quotes to make it a text";
 
 /// Longer operators first, since `<` begins `<=`.
@@ -37,6 +38,11 @@ pub(crate) fn parse(text: &str) -> Result<pb::Filter, String> {
     };
     let field = text[..at].trim().to_owned();
     let value = text[at + operator.len()..].trim();
+    if value.contains('T')
+        && let Some(filter) = time_range(&field, operator, value)
+    {
+        return Ok(filter);
+    }
     let bound = || {
         let number: Result<f64, _> = value.parse();
         number.map(Some).map_err(|_| format!("`{value}` is no number, which `{operator}` needs"))
@@ -54,6 +60,20 @@ pub(crate) fn parse(text: &str) -> Result<pb::Filter, String> {
         }
     }
     Json::Range { field, gt, gte, lt, lte }.message()
+}
+
+/// Reads `field>time`, if the value is a point in time.
+fn time_range(field: &str, operator: &str, value: &str) -> Option<pb::Filter> {
+    let time: prost_types::Timestamp = value.parse().ok()?;
+    let mut range = pb::TimeRange { field: field.to_owned(), ..Default::default() };
+    match operator {
+        ">" => range.gt = Some(time),
+        ">=" => range.gte = Some(time),
+        "<" => range.lt = Some(time),
+        "<=" => range.lte = Some(time),
+        _ => return None,
+    }
+    Some(pb::Filter { kind: Some(Kind::TimeRange(range)) })
 }
 
 /// Joins filters so that all must hold.

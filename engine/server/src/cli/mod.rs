@@ -11,6 +11,7 @@ pub mod embed;
 pub mod eval;
 pub mod get;
 pub mod ingest;
+pub mod maintenance;
 pub mod model;
 pub mod search;
 pub mod serve;
@@ -103,7 +104,7 @@ pub enum Command {
     Count(count::CountArgs),
     /// Delete documents by id
     Delete(delete::DeleteArgs),
-    /// List, create, show, seal and delete collections
+    /// List, create, show, seal, compact, verify, save, restore and delete collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
     /// Pull and look at models
@@ -156,6 +157,7 @@ mod tests {
             "ingest - --collection c --format csv --numbers --mode never --no-create --no-resume",
             "search pump --collection c --mode auto --threshold 0.5 --budget 48 --limit 3",
             "search pump --collection c --filter a=b --filter n>=3 --ef 99 --show-thought",
+            "search pump --collection c --recall-target 0.95",
             "embed one two --kind document --mode always --json",
             "get a b --collection c --vector",
             "count --collection c --filter a=b",
@@ -164,6 +166,15 @@ mod tests {
             "collection create c --dimension 8 --m 8 --ef-construction 50 --ef-search 20",
             "collection show c",
             "collection seal c",
+            "collection create c --quantization sq8",
+            "collection create c --field lang=keyword --field by.at=timestamp --no-compaction",
+            "collection compact c",
+            "collection verify c",
+            "collection fields c",
+            "collection snapshot create c s",
+            "collection snapshot list c",
+            "collection snapshot delete c s",
+            "collection restore c s --to d",
             "collection delete c --yes",
             "model pull",
             "model pull --from /f",
@@ -188,12 +199,19 @@ mod tests {
             "swim",
             "serve --listen here",
             "ingest --collection c",
+            "collection create c --field lang=colour",
+            "collection restore c s",
             "ingest a.jsonl",
             "search q",
             "search q --collection c --mode sometimes",
             "search q --collection c --threshold 1.5",
             "search q --collection c --filter =",
             "search q --collection c --exact --ef 5",
+            "search q --collection c --recall-target 0.95 --ef 5",
+            "search q --collection c --recall-target 0.95 --exact",
+            "search q --collection c --recall-target 0",
+            "search q --collection c --recall-target NaN",
+            "collection create c --quantization pq",
             "embed",
             "completions basic",
         ] {

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use twn_protos::v1 as pb;
+use twn_service::MIN_RECALL_TARGET;
 
 use super::{Outcome, PolicyArgs, ServerArg, Session, filter};
 use crate::{
@@ -27,11 +28,14 @@ pub struct SearchArgs {
     #[arg(long, short, long_help = filter::HELP, value_parser = filter::parse)]
     pub filter: Vec<pb::Filter>,
     /// Compare with every document instead of walking the graph
-    #[arg(long, conflicts_with = "ef")]
+    #[arg(long, conflicts_with_all = ["ef", "recall_target"])]
     pub exact: bool,
     /// Candidates that the graph search keeps; more find more and take longer
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     pub ef: u32,
+    /// Share of the nearest that the graph search should find, from 0.5 to 1, in place of --ef
+    #[arg(long, value_name = "SHARE", conflicts_with = "ef", value_parser = recall_target)]
+    pub recall_target: Option<f32>,
     /// Task instruction for the query, instead of the encoder's own
     #[arg(long, default_value = "", hide_default_value = true)]
     pub instruction: String,
@@ -62,6 +66,7 @@ impl SearchArgs {
             exact: self.exact,
             mask: None,
             explain: self.explain,
+            recall_target: self.recall_target.unwrap_or_default(),
         }
     }
 }
@@ -94,10 +99,14 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
     let usage = answer.usage.unwrap_or_default();
     output.line(format_args!("\n{}", verdict(&usage, answer.timings.as_ref())))?;
     if let Some(plan) = &answer.plan {
+        let filtering = match plan.filtering() {
+            pb::Filtering::Unspecified => String::new(),
+            way => format!(", filter by {}", plain(way.as_str_name(), "FILTERING_")),
+        };
         let compared = figures(plan.distance_computations);
-        let strategy = plan.strategy().as_str_name().trim_start_matches("STRATEGY_").to_lowercase();
+        let strategy = plain(plan.strategy().as_str_name(), "STRATEGY_");
         output.line(format_args!(
-            "{strategy} over {} segments, {compared} vectors compared",
+            "{strategy} over {} segments, {compared} vectors compared{filtering}",
             plan.segments
         ))?;
     }
@@ -108,6 +117,21 @@ pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome>
         output.line(format_args!("\nthought: {}", ellipsis(&thought, usize::MAX)))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Reads a share of the nearest.
+fn recall_target(text: &str) -> Result<f32, String> {
+    let target: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if (MIN_RECALL_TARGET..=1.0).contains(&target) {
+        Ok(target)
+    } else {
+        Err(format!("{target} is outside {MIN_RECALL_TARGET} to 1"))
+    }
+}
+
+/// Writes the name of an enumeration's value for people.
+fn plain(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase()
 }
 
 /// Writes both rankings side by side, and what they cost beside the answer.

@@ -16,7 +16,9 @@ use tonic::{
 use twn_protos::v1::{
     self as pb, collection_service_client::CollectionServiceClient,
     embed_service_client::EmbedServiceClient, info_service_client::InfoServiceClient,
-    ingest_service_client::IngestServiceClient, search_service_client::SearchServiceClient,
+    ingest_service_client::IngestServiceClient,
+    maintenance_service_client::MaintenanceServiceClient,
+    search_service_client::SearchServiceClient,
 };
 
 pub use patience::patiently;
@@ -87,6 +89,11 @@ impl Client {
     /// Manages collections.
     pub fn collections(&self) -> CollectionServiceClient<Channel> {
         CollectionServiceClient::new(self.channel.clone())
+    }
+
+    /// Looks after collections.
+    pub fn maintenance(&self) -> MaintenanceServiceClient<Channel> {
+        MaintenanceServiceClient::new(self.channel.clone())
     }
 
     /// Describes the server; waits, within bounds, until it has loaded its model.

@@ -1,7 +1,7 @@
 //! Filters. Counts, depth and names are the index's to check; the message's own
 //! recursion limit bounds the descent here.
 
-use prost_types::value::Kind as ValueKind;
+use prost_types::{Timestamp, value::Kind as ValueKind};
 use twn_protos::v1::{self as pb, filter::Kind};
 use twn_service::{FieldValue, Filter, ServiceError};
 
@@ -32,6 +32,18 @@ pub(crate) fn filter(message: pb::Filter, field: &str) -> Result<Filter, Service
             let pb::Range { field, gt, gte, lt, lte } = range;
             Filter::Range { field, gt, gte, lt, lte }
         }
+        Kind::TimeRange(range) => {
+            let instant = |bound: Option<Timestamp>| {
+                bound.map(|bound| instant(&bound, &format!("{field}.time_range"))).transpose()
+            };
+            Filter::TimeRange {
+                gt: instant(range.gt)?,
+                gte: instant(range.gte)?,
+                lt: instant(range.lt)?,
+                lte: instant(range.lte)?,
+                field: range.field,
+            }
+        }
         Kind::Exists(exists) => Filter::Exists { field: exists.field },
     })
 }
@@ -44,6 +56,15 @@ pub(crate) fn optional(message: Option<pb::Filter>) -> Result<Option<Filter>, Se
 fn all(messages: Vec<pb::Filter>, field: &str) -> Result<Vec<Filter>, ServiceError> {
     let filters = messages.into_iter().enumerate();
     filters.map(|(i, message)| filter(message, &format!("{field}.filters[{i}]"))).collect()
+}
+
+/// Reads a point in time as microseconds since 1970.
+fn instant(time: &Timestamp, field: &str) -> Result<i64, ServiceError> {
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let micros = nanos.and_then(|nanos| {
+        time.seconds.checked_mul(1_000_000)?.checked_add(i64::from(nanos / 1_000))
+    });
+    micros.ok_or_else(|| ServiceError::invalid(field, "a bound is no valid timestamp"))
 }
 
 fn field_value(value: prost_types::Value, field: &str) -> Result<FieldValue, ServiceError> {

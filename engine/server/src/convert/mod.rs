@@ -11,6 +11,7 @@ pub(crate) mod explanation;
 pub(crate) mod filter;
 pub(crate) mod info;
 pub(crate) mod json;
+pub(crate) mod maintenance;
 pub(crate) mod mask;
 pub(crate) mod page;
 pub(crate) mod policy;

@@ -1,7 +1,7 @@
 //! Searches: the request, and how the index answered.
 
 use twn_protos::v1 as pb;
-use twn_service::{Plan, Query, SearchRequest, ServiceError, Strategy};
+use twn_service::{Filtering, Plan, Query, SearchRequest, ServiceError, Strategy};
 
 use super::{
     content::content, count32, filter, mask::Mask, nonempty, nonzero, policy::policy, required,
@@ -23,6 +23,7 @@ pub(crate) fn request(message: pb::SearchRequest) -> Result<(SearchRequest, Mask
         filter: filter::optional(message.filter)?,
         policy: policy(message.reasoning)?,
         ef_search: nonzero(message.ef_search),
+        recall_target: (message.recall_target != 0.0).then_some(message.recall_target),
         exact: message.exact,
         explain: message.explain,
     };
@@ -36,11 +37,18 @@ pub(crate) fn plan(plan: &Plan) -> pb::SearchPlan {
         Strategy::Graph => pb::Strategy::Graph,
         Strategy::Mixed => pb::Strategy::Mixed,
     };
+    let filtering = plan.filtering.map_or(pb::Filtering::Unspecified, |way| match way {
+        Filtering::Scan => pb::Filtering::Scan,
+        Filtering::Within => pb::Filtering::Within,
+        Filtering::Gated => pb::Filtering::Gated,
+        Filtering::Mixed => pb::Filtering::Mixed,
+    });
     pb::SearchPlan {
         strategy: strategy.into(),
         distance_computations: plan.distance_computations,
         filter_matches: plan.filter_matches,
         segments: count32(plan.segments),
+        filtering: filtering.into(),
     }
 }
 
@@ -57,6 +65,7 @@ mod tests {
         let message = pb::SearchRequest { query: vector(&[1.0]), ..Default::default() };
         let (request, mask) = request(message).unwrap();
         assert_eq!((request.limit, request.ef_search, request.exact), (10, None, false));
+        assert_eq!(request.recall_target, None);
         assert_eq!((request.instruction, request.filter), (None, None));
         assert_eq!(request.query, Query::Vector(vec![1.0]));
         assert_eq!(mask, Mask::default());

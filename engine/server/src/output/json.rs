@@ -149,11 +149,17 @@ pub fn embedding(embedding: &pb::Embedding) -> Value {
 pub fn collection(collection: &pb::Collection) -> Value {
     let config = collection.config.clone().unwrap_or_default();
     let hnsw = config.hnsw.unwrap_or_default();
+    let compaction = config.compaction.unwrap_or_default();
     json!({
         "name": config.name,
         "dimension": config.dimension,
         "hnsw": {"m": hnsw.m, "ef_construction": hnsw.ef_construction, "ef_search": hnsw.ef_search},
+        "quantization": config.quantization().as_str_name(),
         "seal_rows": config.seal_rows,
+        "compaction": {
+            "automatic": !compaction.off, "dead_percent": compaction.dead_percent,
+            "max_segments": compaction.max_segments,
+        },
         "documents": collection.documents,
         "tail_documents": collection.tail_documents,
         "tombstones": collection.tombstones,
@@ -172,6 +178,7 @@ pub fn plan(plan: &pb::SearchPlan) -> Value {
         "distance_computations": plan.distance_computations,
         "filter_matches": plan.filter_matches,
         "segments": plan.segments,
+        "filtering": plan.filter_matches.map(|_| plan.filtering().as_str_name()),
     })
 }
 

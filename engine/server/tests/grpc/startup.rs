@@ -16,12 +16,13 @@ use crate::support::{
     raw::{RawConnection, framed},
 };
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "twn.v1.SearchService",
     "twn.v1.IngestService",
     "twn.v1.EmbedService",
     "twn.v1.CollectionService",
+    "twn.v1.MaintenanceService",
     "twn.v1.InfoService",
 ];
 

@@ -83,6 +83,7 @@ pub(crate) fn search_request(text: &str) -> SearchRequest {
         filter: None,
         policy: PolicyRequest::default(),
         ef_search: None,
+        recall_target: None,
         exact: false,
         explain: false,
     }

@@ -36,6 +36,16 @@ async fn searches_name_the_field_that_is_wrong() {
     );
     invalid(search(|r| r.limit = 1_001).await, "limit: 1001 is outside 1 to 1000");
     invalid(search(|r| r.ef_search = 4_097).await, "ef_search: 4097 is outside 1 to 4096");
+    for (target, shown) in [(0.49, "0.49"), (-0.9, "-0.9"), (1.01, "1.01"), (f32::NAN, "NaN")] {
+        let request =
+            pb::SearchRequest { recall_target: target, ..message::search("docs", "words") };
+        let message = format!("recall_target: {shown} is outside 0.5 to 1");
+        invalid(server.search().search(request).await, &message);
+    }
+    invalid(
+        search(|r| (r.recall_target, r.ef_search) = (0.9, 20)).await,
+        "recall_target: takes the place of `ef_search`: give one of the two",
+    );
 
     let wordy = pb::SearchRequest {
         query: query(pb::Content { parts: vec![message::text("x").parts.remove(0); 17] }),

@@ -58,6 +58,11 @@ async fn collections_are_known_and_well_named() {
     let hnsw = Some(pb::HnswConfig { m: 256, ..Default::default() });
     let dense = pb::CollectionConfig { hnsw, ..message::collection("dense") };
     invalid(create(Some(dense)).await, "config: bad option `hnsw.m`: 256 is outside 2..=255");
+    let squeezed = pb::CollectionConfig { quantization: 9, ..message::collection("squeezed") };
+    invalid(
+        create(Some(squeezed)).await,
+        "config.quantization: 9 is not a value of this enumeration",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,162 @@
+//! Searching a graph for rows that a filter admits.
+//!
+//! Two ways, for two kinds of filters. A *gated* walk goes everywhere and keeps
+//! admitted rows only, which suits filters that admit most rows. A walk *within*
+//! goes to admitted rows only, through neighbours' neighbours where a neighbour
+//! is not admitted, so that it compares no row for nothing; after Patel and
+//! others, "ACORN: Performant and Predicate-Agnostic Search Over Vector
+//! Embeddings and Structured Data" (2024), the variant without extra edges.
+
+use super::{
+    file::Edges,
+    scratch::{Key, Scratch, key, row_of},
+    walk::{Adjacency, Space, Walk, Walked},
+};
+use std::cmp::Reverse;
+
+impl<S: Space> Walk<'_, S> {
+    /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
+    /// through all rows.
+    pub(crate) fn run_gated(
+        &self,
+        is_admitted: impl Fn(u32) -> bool,
+        scratch: &mut Scratch,
+        found: &mut Vec<Key>,
+    ) -> Walked {
+        let descended = self.graph.upper.descend(self.space, scratch);
+        scratch.begin(self.graph.rows(), self.ef);
+        let walked = self.spread_gated(descended, is_admitted, scratch);
+        found.clear();
+        found.extend(scratch.nearest.drain());
+        found.sort_unstable();
+        walked
+    }
+
+    /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
+    /// through those only. It begins at the `seeds` too, which are admitted:
+    /// the rows nearest to the query may have none near them that is.
+    pub(crate) fn run_within(
+        &self,
+        seeds: &[u32],
+        is_admitted: impl Fn(u32) -> bool,
+        scratch: &mut Scratch,
+        found: &mut Vec<Key>,
+    ) -> Walked {
+        let descended = self.graph.upper.descend(self.space, scratch);
+        // The starts take places without being answers.
+        scratch.begin(self.graph.rows(), self.ef + scratch.starts.len());
+        let walked = self.spread_within(seeds, descended, &is_admitted, scratch);
+        found.clear();
+        found.extend(scratch.pool.keys().filter(|&key| is_admitted(row_of(key))).take(self.ef));
+        walked
+    }
+
+    fn spread_gated(
+        &self,
+        descended: u64,
+        is_admitted: impl Fn(u32) -> bool,
+        scratch: &mut Scratch,
+    ) -> Walked {
+        let Scratch { visited, frontier, nearest, pending, dots, starts, .. } = scratch;
+        let mut computed = descended;
+        pending.clear();
+        pending.extend(starts.iter().map(|&start| row_of(start)));
+        pending.retain(|&row| visited.insert(row));
+        loop {
+            self.space.closeness(pending, dots);
+            computed += pending.len() as u64;
+            for (&row, &closeness) in pending.iter().zip(dots.iter()) {
+                let candidate = key(-closeness, row);
+                let is_full = nearest.len() >= self.ef;
+                if is_full && nearest.peek().is_some_and(|&farthest| candidate > farthest) {
+                    continue;
+                }
+                frontier.push(Reverse(candidate));
+                if is_admitted(row) {
+                    nearest.push(candidate);
+                    if is_full {
+                        nearest.pop();
+                    }
+                }
+            }
+            let Some(Reverse(at)) = frontier.pop() else { break };
+            let is_full = nearest.len() >= self.ef;
+            if is_full && nearest.peek().is_some_and(|&farthest| at > farthest) {
+                break;
+            }
+            if computed > self.budget {
+                return Walked { distance_computations: computed, is_complete: false };
+            }
+            if let Some(&Reverse(upcoming)) = frontier.peek() {
+                self.graph.level0.prefetch(row_of(upcoming));
+            }
+            pending.clear();
+            self.graph.level0.each(row_of(at), |neighbour| {
+                if visited.insert(neighbour) {
+                    pending.push(neighbour);
+                }
+            });
+        }
+        Walked { distance_computations: computed, is_complete: true }
+    }
+
+    fn spread_within(
+        &self,
+        seeds: &[u32],
+        descended: u64,
+        is_admitted: &impl Fn(u32) -> bool,
+        scratch: &mut Scratch,
+    ) -> Walked {
+        let edges = &self.graph.level0;
+        let Scratch { visited, pool, pending, detours, dots, starts, .. } = scratch;
+        pending.clear();
+        pending.extend(starts.iter().map(|&start| row_of(start)).chain(seeds.iter().copied()));
+        pending.retain(|&row| visited.insert(row));
+        let mut computed = descended;
+        loop {
+            self.space.closeness(pending, dots);
+            computed += pending.len() as u64;
+            for (&row, &closeness) in pending.iter().zip(dots.iter()) {
+                pool.offer(key(-closeness, row));
+            }
+            let Some(row) = pool.next() else { break };
+            if computed > self.budget {
+                return Walked { distance_computations: computed, is_complete: false };
+            }
+            if let Some(upcoming) = pool.upcoming() {
+                edges.prefetch(upcoming);
+            }
+            pending.clear();
+            detours.clear();
+            for &neighbour in edges.of(row) {
+                if !is_admitted(neighbour) {
+                    detours.push(neighbour);
+                } else if visited.insert(neighbour) {
+                    pending.push(neighbour);
+                }
+            }
+            go_round(edges, detours, self.breadth, pending, |row| {
+                is_admitted(row) && visited.insert(row)
+            });
+        }
+        Walked { distance_computations: computed, is_complete: true }
+    }
+}
+
+/// Adds what is wanted of the neighbours of `detours`, until `pending` has
+/// `breadth` rows.
+fn go_round(
+    edges: &Edges,
+    detours: &[u32],
+    breadth: usize,
+    pending: &mut Vec<u32>,
+    mut is_wanted: impl FnMut(u32) -> bool,
+) {
+    detours.iter().for_each(|&detour| edges.prefetch(detour));
+    for &detour in detours {
+        if pending.len() >= breadth {
+            return;
+        }
+        pending.extend(edges.of(detour).iter().filter(|&&row| is_wanted(row)));
+    }
+}
