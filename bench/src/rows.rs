@@ -1,8 +1,8 @@
 //! Comparisons: our figure beside a peer's, taken in one run, and the ratio of the two.
 //!
 //! As JSON: `{rows: [{what, unit, ours, peer, ratio, target, …}], environment}`. The ratio
-//! is ours over the peer's, whatever the unit; `target` bounds the ratio, from below or
-//! from above as `target_is` says.
+//! is ours over the peer's, whatever the unit; `target` bounds the ratio, or our figure
+//! where there is no peer to the row, from below or from above as `target_is` says.
 
 use std::fmt;
 
@@ -29,10 +29,10 @@ pub(crate) struct Row {
     pub(crate) peer: Option<f64>,
     /// `ours / peer`.
     pub(crate) ratio: Option<f64>,
-    /// What the ratio should be; absent where none is set.
+    /// What the ratio or the figure should be; absent where none is set.
     #[serde(flatten)]
     pub(crate) target: Option<Target>,
-    /// Whether the ratio is what it should be.
+    /// Whether the ratio, or where there is no peer the figure, is what it should be.
     pub(crate) met: Option<bool>,
     /// Our figure as a share of what the machine's own limit would give.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub(crate) struct Row {
     pub(crate) note: Option<String>,
 }
 
-/// A bound on a ratio.
+/// A bound on a ratio or a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Target {
     #[serde(rename = "target")]
@@ -146,6 +146,18 @@ impl Row {
         }
     }
 
+    /// States a figure of ours alone; the target is about the figure itself.
+    pub(crate) fn state(
+        what: impl Into<String>,
+        unit: &'static str,
+        ours: &[f64],
+        target: Option<Target>,
+    ) -> Self {
+        let row = Self::compare(what, unit, ours, &[], target);
+        let met = target.zip(row.ours).map(|(target, ours)| target.is_met_by(ours));
+        Self { met, ..row }
+    }
+
     /// Says what the reader should know about the row.
     pub(crate) fn with_note(self, note: impl Into<String>) -> Self {
         Self { note: Some(note.into()), ..self }
@@ -223,6 +235,15 @@ mod tests {
         assert_eq!(row.ours_range, Some(Range { min: 10.0, max: 40.0 }));
         assert_eq!(row.peer_range, Some(Range { min: 15.0, max: 900.0 }));
         assert_eq!(row.samples, 3);
+    }
+
+    #[test]
+    fn the_target_of_a_figure_alone_is_about_the_figure() {
+        let row = Row::state("x", "bytes", &[90.0], Some(Target::at_most(160.0)));
+        assert_eq!((row.ours, row.peer, row.ratio), (Some(90.0), None, None));
+        assert_eq!((row.met, row.samples), (Some(true), 1));
+        let row = Row::state("x", "ms", &[], Some(Target::at_most(9.0)));
+        assert_eq!((row.ours, row.met, row.samples), (None, None, 0));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! One index in the comparison, ours or a peer's, behind the same questions.
 
-use super::{curve::Point, peer::Peer};
+use super::curve::Point;
+use crate::{peer::Peer, rows::median};
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::HashSet, path::Path, time::Instant};
 use twn_index::{SearchOptions, Snapshot, UnitVector};
 
@@ -29,7 +30,8 @@ impl Contestant<'_> {
     /// Tells a peer which queries will be asked.
     pub(crate) fn take_queries(&mut self, path: &Path, count: usize) -> anyhow::Result<()> {
         if let Self::Peer(peer) = self {
-            peer.ask(&json!({"do": "queries", "path": path, "count": count}))?;
+            let request = json!({"do": "queries", "path": path, "count": count});
+            peer.call::<Value>(&request)?;
         }
         Ok(())
     }
@@ -47,8 +49,8 @@ impl Contestant<'_> {
                 })
             }
             Self::Peer(peer) => {
-                let answer =
-                    peer.ask(&json!({"do": "search", "ef": ef, "k": HITS, "threads": 1}))?;
+                let answer: Value =
+                    peer.call(&json!({"do": "search", "ef": ef, "k": HITS, "threads": 1}))?;
                 let number = |key: &str| answer[key].as_f64().context("the peer gave no time");
                 Ok(Round { seconds: number("seconds")?, cpu_seconds: number("cpu_seconds")? })
             }
@@ -65,7 +67,7 @@ impl Contestant<'_> {
             Self::Peer(peer) => {
                 let request =
                     json!({"do": "search", "ef": ef, "k": HITS, "threads": 1, "ids": true});
-                let answer = peer.ask(&request)?;
+                let answer: Value = peer.call(&request)?;
                 Ok(serde_json::from_value(answer["ids"].clone())?)
             }
         }
@@ -114,7 +116,7 @@ pub(crate) fn curves(
         let queries = truth.len() as f64;
         for ((contestant, samples), curve) in contestants.iter_mut().zip(samples).zip(&mut curves) {
             let recall = recall(truth, &contestant.answers(ef)?);
-            let seconds = super::curve::median(samples).context("no round was run")?;
+            let seconds = median(&samples).context("no round was run")?;
             curve.push(Point { ef, recall, qps: queries / seconds });
         }
     }

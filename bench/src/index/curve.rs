@@ -25,17 +25,6 @@ pub(crate) fn ef_at(points: &[Point], recall: f64) -> Option<usize> {
     points.iter().find(|point| point.recall >= recall).map(|point| point.ef)
 }
 
-/// Returns the middle of some samples.
-pub(crate) fn median(mut samples: Vec<f64>) -> Option<f64> {
-    samples.sort_by(f64::total_cmp);
-    let middle = samples.len() / 2;
-    match samples.len() {
-        0 => None,
-        length if length % 2 == 1 => Some(samples[middle]),
-        _ => Some((samples[middle - 1] + samples[middle]) / 2.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,7 +38,5 @@ mod tests {
         assert!((between - 8000.0 / 2.0_f64.sqrt()).abs() < 1.0, "{between}");
         assert_eq!(qps_at(&points, 0.99), None);
         assert_eq!(ef_at(&points, 0.97), Some(64));
-        assert_eq!(median(vec![3.0, 1.0, 2.0, 10.0]), Some(2.5));
-        assert_eq!(median(vec![]), None);
     }
 }

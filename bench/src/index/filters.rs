@@ -3,9 +3,9 @@
 use super::{
     contestant::{HITS, recall, rows, timed},
     own::draw,
-    rows::{Row, Target},
     vectors::Vectors,
 };
+use crate::rows::{Row, Target};
 use rayon::{ThreadPool, prelude::*};
 use twn_index::{Filter, Filtering, SearchOptions, Snapshot, UnitVector};
 
@@ -55,8 +55,8 @@ pub(crate) fn measure(
                 filtered.push(seconds(snapshot, queries, &options)?);
                 unfiltered.push(seconds(snapshot, queries, &plain)?);
             }
-            let qps = |samples| {
-                super::curve::median(samples).map(|seconds| queries.len() as f64 / seconds)
+            let qps = |seconds: &[f64]| -> Vec<f64> {
+                seconds.iter().map(|seconds| queries.len() as f64 / seconds).collect()
             };
             let what = format!("{set}: filter of {}%, {kind}", share * 100.0);
             let way = match way {
@@ -69,11 +69,12 @@ pub(crate) fn measure(
             found.push(Row::state(
                 format!("{what}: recall@10"),
                 "share",
-                Some(recall),
-                Target::at_least(0.95),
+                &[recall],
+                Some(Target::at_least(0.95)),
             ));
-            let target = Target::at_least(0.5);
-            let row = Row::compare(what, "QPS", qps(filtered), qps(unfiltered), target);
+            let (filtered, unfiltered) = (qps(&filtered), qps(&unfiltered));
+            let target = Some(Target::at_least(0.5));
+            let row = Row::compare(what, "QPS", &filtered, &unfiltered, target);
             found.push(row.with_note(note));
         }
     }

@@ -9,19 +9,20 @@ mod curve;
 mod filters;
 mod own;
 mod peer;
-mod rows;
 mod vectors;
 mod writes;
 
-use crate::environment::Environment;
+use crate::{
+    environment::Environment,
+    peer::Peer,
+    rows::{self, Report, Row, Target},
+};
 use anyhow::Context;
 use clap::Args;
 use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
-use peer::Peer;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
-use rows::{Report, Row, Target};
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -91,7 +92,7 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
         match data_set(arguments, set) {
             Ok(data) => rows.extend(Bench::new(arguments, data)?.run()?),
             Err(error) => {
-                let row = Row::state(format!("{set}: not measured"), "", None, None);
+                let row = Row::state(format!("{set}: not measured"), "", &[], None);
                 rows.push(row.with_note(format!("{error:#}")));
             }
         }
@@ -102,6 +103,11 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{}", rows::table(&report.rows));
+        for row in &report.rows {
+            if let Some(note) = &row.note {
+                println!("{}: {note}", row.what);
+            }
+        }
     }
     Ok(())
 }
@@ -195,22 +201,21 @@ impl<'a> Bench<'a> {
         let mut peers = Vec::new();
         for name in self.arguments.peers.iter().filter(|name| !name.is_empty()) {
             let what = format!("{}: build, {} threads, vs {name}", self.data.name, self.threads);
-            let target = if name == "hnswlib" { Target::at_most(1.3) } else { None };
-            let built = Peer::start(&self.arguments.python, &self.arguments.peer_script, name)
+            let target = (name == "hnswlib").then(|| Target::at_most(1.3));
+            let built = peer::start(&self.arguments.python, &self.arguments.peer_script, name)
                 .and_then(|mut peer| {
-                    let base = &self.data.base_path;
-                    let seconds = peer.build(base, own::M, own::EF_CONSTRUCTION, self.threads)?;
+                    let seconds = peer::build(&mut peer, &self.data.base_path, self.threads)?;
                     Ok((peer, seconds))
                 });
             match built {
                 Ok((peer, seconds)) => {
-                    let row = Row::compare(what, "s", Some(own_build), Some(seconds), target);
+                    let row = Row::compare(what, "s", &[own_build], &[seconds], target);
                     rows.push(row.with_note("ours with all files written, synced and tried"));
                     peers.push((name.clone(), peer));
                 }
                 Err(error) => {
-                    let row = Row::compare(what, "s", Some(own_build), None, target);
-                    rows.push(row.with_note(format!("{error:#}")));
+                    let row = Row::compare(what, "s", &[own_build], &[], target);
+                    rows.push(row.with_note(error.to_string()));
                 }
             }
         }
@@ -235,7 +240,7 @@ impl<'a> Bench<'a> {
             for (name, curve) in names.iter().zip(curves).skip(2) {
                 let peer = qps_at(curve, recall);
                 let what = format!("{set}: one thread at recall@10 {recall}, vs {name}");
-                rows.push(Row::compare(what, "QPS", ours, peer, None));
+                rows.push(Row::compare(what, "QPS", ours.as_slice(), peer.as_slice(), None));
                 if let Some(peer) = peer
                     && best.is_none_or(|(rate, _)| peer > rate)
                 {
@@ -244,10 +249,13 @@ impl<'a> Bench<'a> {
             }
             let peer = best.map(|(rate, _)| rate);
             let what = format!("{set}: one thread at recall@10 {recall}, vs the best peer");
-            let row = Row::compare(what, "QPS", ours, peer, Target::at_least(1.0));
+            let target = Some(Target::at_least(1.0));
+            let row = Row::compare(what, "QPS", ours.as_slice(), peer.as_slice(), target);
             rows.push(row.with_note(best.map_or("no peer got there", |(_, name)| name)));
             let what = format!("{set}: SQ8 at recall@10 {recall}, vs our f32");
-            rows.push(Row::compare(what, "QPS", quantised, ours, Target::at_least(1.3)));
+            let target = Some(Target::at_least(1.3));
+            let (quantised, ours) = (quantised.as_slice(), ours.as_slice());
+            rows.push(Row::compare(what, "QPS", quantised, ours, target));
         }
         let note = |curve: &[Point]| {
             let points = curve
@@ -257,7 +265,7 @@ impl<'a> Bench<'a> {
         };
         rows.extend(names.iter().zip(curves).map(|(name, curve)| {
             let best = curve.iter().map(|point| point.recall).fold(0.0, f64::max);
-            let row = Row::state(format!("{set}: curve of {name}"), "recall", Some(best), None);
+            let row = Row::state(format!("{set}: curve of {name}"), "recall", &[best], None);
             row.with_note(note(curve))
         }));
         rows
@@ -278,8 +286,7 @@ impl<'a> Bench<'a> {
             two.push(rate(&self.pool)?);
         }
         let what = format!("{}: two threads vs one, ef {ef}", self.data.name);
-        let (two, one) = (curve::median(two), curve::median(one));
-        Ok(Row::compare(what, "QPS", two, one, Target::at_least(1.8)))
+        Ok(Row::compare(what, "QPS", &two, &one, Some(Target::at_least(1.8))))
     }
 
     /// What the recall target mode really finds, for queries it has not seen.
@@ -291,7 +298,7 @@ impl<'a> Bench<'a> {
             let answers = answers.collect::<anyhow::Result<Answers>>()?;
             let found = contestant::recall(truth, &answers);
             let what = format!("{}: recall@10 found at recall_target {target}", self.data.name);
-            Ok(Row::state(what, "share", Some(found), Target::at_least(f64::from(target))))
+            Ok(Row::state(what, "share", &[found], Some(Target::at_least(f64::from(target)))))
         };
         [0.9, 0.95, 0.99].into_iter().map(measure).collect()
     }
@@ -299,7 +306,7 @@ impl<'a> Bench<'a> {
     fn graph_row(&self, folder: &Path) -> anyhow::Result<Row> {
         let bytes = own::file_bytes(folder, "graph.bin")? as f64 / self.data.base.rows() as f64;
         let what = format!("{}: graph, M = {}", self.data.name, own::M);
-        Ok(Row::state(what, "bytes/row", Some(bytes), Target::at_most(160.0)))
+        Ok(Row::state(what, "bytes/row", &[bytes], Some(Target::at_most(160.0))))
     }
 
     /// Opening with warm pages, and the heap that an open collection takes.
@@ -309,13 +316,13 @@ impl<'a> Bench<'a> {
         let times: anyhow::Result<Vec<f64>> =
             (0..self.rounds).map(|_| own::open_and_ask(folder, query)).collect();
         let what = format!("{set}: open and answer one query, warm pages");
-        let open = Row::state(what, "ms", curve::median(times?), Target::at_most(100.0));
+        let open = Row::state(what, "ms", &times?, Some(Target::at_most(100.0)));
 
         let heap = heap_in_a_new_process(folder);
         let note = heap.as_ref().err().map(|error| format!("{error:#}"));
         let heap = heap.ok().map(|bytes| bytes / self.data.base.rows() as f64);
         let what = format!("{set}: heap beside the page cache, open and searched");
-        let mut heap = Row::state(what, "bytes/row", heap, Target::at_most(16.0));
+        let mut heap = Row::state(what, "bytes/row", heap.as_slice(), Some(Target::at_most(16.0)));
         heap.note = note;
         Ok(vec![open, heap])
     }

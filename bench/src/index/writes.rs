@@ -1,9 +1,7 @@
 //! The write path: durable upserts a second, beside what the disk allows.
 
-use super::{
-    own,
-    rows::{Row, Target},
-};
+use super::own;
+use crate::rows::Row;
 use fs_err as fs;
 use std::{io::Write, path::Path, time::Instant};
 use twn_index::{Collection, CollectionConfig, Durability};
@@ -38,7 +36,6 @@ pub(crate) fn measure(folder: &Path, upserts: usize) -> anyhow::Result<Row> {
         }
         bare.push(upserts as f64 / start.elapsed().as_secs_f64());
     }
-    let (ours, bare) = (super::curve::median(ours), super::curve::median(bare));
-    let row = Row::compare("durable upserts, one writer", "1/s", ours, bare, None::<Target>);
+    let row = Row::compare("durable upserts, one writer", "1/s", &ours, &bare, None);
     Ok(row.with_note("peer: bare appends of as many bytes, each with fdatasync"))
 }

@@ -68,11 +68,8 @@ async fn a_collection_is_compacted_verified_saved_and_restored() {
     let compacted = compacted.await.unwrap().into_inner();
     assert_eq!((compacted.merged_segments, compacted.removed_rows), (3, 20));
     assert_eq!(compacted.collection.unwrap().segments, 1);
-    let request = pb::DeleteRequest {
-        collection: docs(),
-        ids: (0..40).map(|i| format!("d{i}")).collect(),
-        ..Default::default()
-    };
+    let request =
+        pb::DeleteRequest { collection: docs(), ids: (0..40).map(|i| format!("d{i}")).collect() };
     server.ingest().delete(request).await.unwrap();
     assert_eq!(count(&server, "docs", None).await, 1);
 
