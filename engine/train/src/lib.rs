@@ -23,6 +23,7 @@ mod cache;
 mod encode;
 mod error;
 mod evaluate;
+pub mod learn;
 mod metrics;
 mod ranking;
 mod report;

@@ -23,6 +23,7 @@ use burn::tensor::{Device, Tensor};
 pub use cache::KvCache;
 pub use config::BackboneConfig;
 pub use fused::FusedOptions;
+pub use portable::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 pub use precision::Precision;
 
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
@@ -198,11 +199,41 @@ impl Backbone {
         }
     }
 
+    /// Runs a padded batch, for training: see [`PaddedInput`]. `rows` is `[batch * rows,
+    /// hidden]`, sequence by sequence.
+    ///
+    /// # Panics
+    /// Panics when this backbone is the fused execution, which does not train, when a
+    /// position lies beyond the rotary tables, or when shapes do not agree.
+    pub fn forward_padded(
+        &self,
+        rows: Tensor<2>,
+        input: &PaddedInput<'_>,
+        lora: Option<&Lora>,
+    ) -> PaddedOutput {
+        match &self.execution {
+            Execution::Portable(portable) => portable.forward_padded(rows, input, lora),
+            Execution::Fused(_) => panic!("the fused pass does not train"),
+        }
+    }
+
     /// Scores the next token for each row of hidden states: `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.execution {
             Execution::Portable(portable) => portable.logits(hidden),
             Execution::Fused(fused) => fused.logits(hidden),
+        }
+    }
+
+    /// Looks up the output head's rows of tokens, `[tokens, hidden]`: a hidden state's
+    /// product with one is that token's logit. For training.
+    ///
+    /// # Panics
+    /// Panics when this backbone is the fused execution, which does not train.
+    pub fn head_rows(&self, tokens: &[u32]) -> Tensor<2> {
+        match &self.execution {
+            Execution::Portable(portable) => portable.head_rows(tokens),
+            Execution::Fused(_) => panic!("the fused pass does not train"),
         }
     }
 }

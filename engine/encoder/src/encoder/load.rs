@@ -13,8 +13,7 @@ use crate::{
     embedder::EncoderInfo,
     error::EncoderError,
     model,
-    prompter::{Prompter, PrompterOptions},
-    template::ChatTemplate,
+    prompter::Prompter,
     thought::Markers,
 };
 
@@ -90,7 +89,7 @@ impl Encoder {
         if context_tokens < min {
             return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
         }
-        let prompter = new_prompter(&checkpoint, &adapters, context_tokens - manifest.queries)?;
+        let prompter = Prompter::of(&checkpoint, manifest, context_tokens - manifest.queries)?;
         let info = describe_encoder(&checkpoint, &backbone, &adapters, options);
         tracing::info!(
             model = %info.model,
@@ -132,25 +131,6 @@ fn load_backbone(
         return Err(EncoderError::Option { option: "precision", problem });
     }
     Backbone::load(config, tensors, options.context_tokens, device)
-}
-
-fn new_prompter(
-    checkpoint: &Checkpoint,
-    adapters: &Adapters,
-    max_prompt_tokens: usize,
-) -> Result<Prompter, EncoderError> {
-    let template = ChatTemplate::new(
-        checkpoint.chat_template.as_str(),
-        checkpoint.bos_token.clone(),
-        checkpoint.eos_token.as_str(),
-    )?;
-    let instructions = &adapters.manifest.instructions;
-    let options = PrompterOptions {
-        query_instruction: instructions.query.clone(),
-        document_instruction: instructions.document.clone(),
-        max_prompt_tokens,
-    };
-    Prompter::new(checkpoint.tokenizer.clone(), &template, &options)
 }
 
 fn describe_encoder(
