@@ -12,6 +12,7 @@
 //! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
+//! | `policy` | thoughts sampled, rewarded and reinforced |
 //! | `checkpoint`, `trainer` | a run that can be killed |
 
 mod batch;
@@ -22,6 +23,7 @@ mod draw;
 mod error;
 pub mod loss;
 mod optimizer;
+mod policy;
 mod recipe;
 mod sequence;
 mod step;
@@ -36,7 +38,8 @@ pub use draw::{Case, Draw, Drawn};
 pub use error::TrainError;
 pub use loss::{Contrast, Pairing};
 pub use optimizer::{AdamW, AdamWOptions, OptimizerState, ParameterGradients};
-pub use recipe::{Recipe, Shapes, Stage, Weights};
+pub use policy::PolicyFigures;
+pub use recipe::{Policy, Recipe, Shapes, Stage, Weights};
 pub use sequence::{Sequence, Sequencer};
 pub use step::{StepLosses, run_step};
 pub use student::{Embedded, Student, Wiring};

@@ -95,7 +95,11 @@ pub struct Stage {
     #[serde(default)]
     pub case_noise: f64,
     /// Weights of the losses.
+    #[serde(default)]
     pub weights: Weights,
+    /// Reinforces thoughts by what they do for the embedding, instead of any loss above.
+    #[serde(default)]
+    pub policy: Option<Policy>,
     /// Similarities are divided by it.
     #[serde(default = "default_temperature")]
     pub temperature: f32,
@@ -124,6 +128,56 @@ pub struct Weights {
     pub cosine: f64,
     /// Divergence of the batch's similarities from the teacher's.
     pub similarity: f64,
+}
+
+/// Embedding-guided reinforcement of thoughts (GRPO).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Thoughts sampled for each example.
+    pub group: usize,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Tokens of one thought at most.
+    pub token_budget: u32,
+    /// Reward of a thought that closes itself.
+    pub format_reward: f32,
+    /// Reward of a positive that ranks first; less by its reciprocal rank.
+    pub rank_reward: f32,
+    /// Reward a unit of similarity by which the positive leads the nearest negative.
+    pub gap_reward: f32,
+    /// Price of one token.
+    pub token_price: f32,
+    /// The probability ratio counts up to `1 - clip_low`…
+    pub clip_low: f32,
+    /// … and `1 + clip_high`.
+    pub clip_high: f32,
+    /// Weight of the divergence from the adapter that the stage begins with.
+    pub kl_weight: f32,
+    /// Ends the stage early, keeping the adapter, when the mean divergence exceeds this:
+    /// the guard against collapse.
+    pub kl_max: f32,
+    /// Threads that sample; 0 takes one for each core.
+    pub threads: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            group: 8,
+            temperature: 1.0,
+            token_budget: 48,
+            format_reward: 0.2,
+            rank_reward: 1.0,
+            gap_reward: 2.0,
+            token_price: 0.005,
+            clip_low: 0.2,
+            clip_high: 0.28,
+            kl_weight: 0.04,
+            kl_max: 1.0,
+            threads: 0,
+        }
+    }
 }
 
 impl Default for Shapes {
@@ -259,8 +313,17 @@ impl Stage {
         if !all.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) {
             return refuse("weights must not be negative".to_owned());
         }
-        if all.iter().all(|weight| *weight == 0.0) {
-            return refuse("every weight is 0".to_owned());
+        match &self.policy {
+            None if all.iter().all(|weight| *weight == 0.0) => {
+                return refuse("every weight is 0".to_owned());
+            }
+            Some(_) if all.iter().any(|weight| *weight > 0.0) => {
+                return refuse("has losses and a policy; give each a stage".to_owned());
+            }
+            Some(policy) if policy.group < 2 || policy.token_budget == 0 => {
+                return refuse("a policy needs groups of 2 or more, and tokens".to_owned());
+            }
+            _ => {}
         }
         if (weights.cosine > 0.0 || weights.similarity > 0.0) && recipe.teacher.is_none() {
             return refuse("distils, but the recipe names no `teacher`".to_owned());

@@ -12,13 +12,14 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use twn_encoder::{
     Pooling,
-    adapter::{Adapters, StoredType},
+    adapter::{Adapters, Lora, StoredType, read_peft, write_peft},
     model,
 };
 
 use super::{
-    AdamW, Draw, Example, OptimizerState, ParameterGradients, Place, Recipe, Sequencer, Stage,
-    StepLosses, Student, Teacher, TrainError, checkpoint, closed_form, read_examples, run_step,
+    AdamW, Draw, Example, OptimizerState, ParameterGradients, Place, PolicyFigures, Recipe,
+    Sequencer, Stage, StepLosses, Student, Teacher, TrainError, checkpoint, closed_form,
+    policy::Reinforcement, read_examples, run_step,
 };
 
 /// Texts beyond contents: template, instruction, markers.
@@ -53,6 +54,9 @@ pub struct LogLine<'a> {
     /// The losses.
     #[serde(flatten)]
     pub losses: StepLosses,
+    /// What a step of reinforcement saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyFigures>,
     /// Norm of the gradients before it was bounded.
     pub gradient_norm: f32,
     /// Learning rate of the step.
@@ -75,6 +79,7 @@ struct Run<'a> {
     recipe: &'a Recipe,
     digest: String,
     folder: PathBuf,
+    model: PathBuf,
     data: BTreeMap<String, Vec<Example>>,
     teacher: Option<Teacher>,
     log: fs_err::File,
@@ -116,6 +121,7 @@ pub fn train(
         recipe: &recipe,
         digest,
         folder: options.run.clone(),
+        model: options.model.clone(),
         data,
         teacher,
         log,
@@ -195,12 +201,31 @@ impl Run<'_> {
         let data = std::mem::take(&mut self.data);
         let mut draw = Draw::new(&data, &stage.batch, seed);
         let mut end = RunEnd::Complete;
+        let reinforcement = match &stage.policy {
+            Some(policy) => {
+                let reference = self.reference(index, &student)?;
+                let scratch = self.folder.join("sampler");
+                Some(Reinforcement::new(policy, reference, &self.model, &scratch))
+            }
+            None => None,
+        };
         for step in first..stage.steps {
             let started = Instant::now();
             let drawn = draw.step(step, stage.negatives_max, stage.case_noise);
-            let (losses, gradients) =
-                run_step(&student, sequencer, self.teacher.as_ref(), &drawn, stage)?;
-            let loss = losses.total(stage);
+            let mut figures = None;
+            let mut losses = StepLosses::default();
+            let gradients;
+            if let Some(reinforcement) = &reinforcement {
+                let seed = seed.wrapping_add((step as u64) << 20);
+                let seen;
+                (seen, gradients) =
+                    reinforcement.step(&mut student, sequencer, &drawn, stage, seed)?;
+                figures = Some(seen);
+            } else {
+                (losses, gradients) =
+                    run_step(&student, sequencer, self.teacher.as_ref(), &drawn, stage)?;
+            }
+            let loss = figures.map_or_else(|| losses.total(stage), |figures| -figures.reward);
             if !loss.is_finite() {
                 let (stage, step) = (stage.name.clone(), step + 1);
                 return Err(TrainError::Diverged { stage, step, loss });
@@ -214,6 +239,7 @@ impl Run<'_> {
                 steps: stage.steps,
                 loss,
                 losses,
+                policy: figures,
                 gradient_norm: norm,
                 learning_rate,
                 seconds: started.elapsed().as_secs_f64(),
@@ -223,7 +249,10 @@ impl Run<'_> {
             self.log.write_all(&text)?;
             progress(&line);
             let due = (step + 1).is_multiple_of(stage.checkpoint_every);
-            let is_last = step + 1 == stage.steps;
+            let collapses = |figures: PolicyFigures| {
+                stage.policy.as_ref().is_some_and(|policy| figures.divergence > policy.kl_max)
+            };
+            let is_last = step + 1 == stage.steps || figures.is_some_and(collapses);
             let is_late =
                 self.seconds_max.is_some_and(|max| self.started.elapsed().as_secs() >= max);
             if due || is_last || is_late {
@@ -237,10 +266,26 @@ impl Run<'_> {
                 end = RunEnd::Paused;
                 break;
             }
+            if is_last {
+                break;
+            }
         }
         drop(draw);
         self.data = data;
         Ok((student, end))
+    }
+}
+
+impl Run<'_> {
+    /// The reasoning adapter that stage `index` began with, kept in the run's folder so
+    /// that a resumed stage has the same.
+    fn reference(&self, index: usize, student: &Student) -> Result<Lora, TrainError> {
+        let folder = self.folder.join(format!("reference-{index}"));
+        if !folder.join("adapter_model.safetensors").exists() {
+            let name = &student.adapters.manifest.backbone.name;
+            write_peft(&folder, &student.adapters.reasoning, name, StoredType::F32)?;
+        }
+        Ok(read_peft(&folder, student.backbone().config(), student.device())?)
     }
 }
 
