@@ -30,6 +30,9 @@ pub struct Example {
     /// A thought that works out what the query leaves open.
     #[serde(default)]
     pub thought: Option<String>,
+    /// Where the texts are from; for people.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// Reads examples, one JSON object a line; empty lines are skipped. `kind` is what an

@@ -140,6 +140,7 @@ mod tests {
             positives: vec!["a".to_owned(), "b".to_owned()],
             negatives: (0..5).map(|n| format!("negative {n}")).collect(),
             thought: None,
+            source: None,
         };
         BTreeMap::from([("plain".to_owned(), (0..10).map(example).collect())])
     }

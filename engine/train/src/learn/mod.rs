@@ -12,6 +12,7 @@
 //! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
+//! | `gate` | the gate's fit to what thoughts were worth |
 //! | `policy` | thoughts sampled, rewarded and reinforced |
 //! | `checkpoint`, `trainer` | a run that can be killed |
 
@@ -21,6 +22,7 @@ mod closed_form;
 mod dataset;
 mod draw;
 mod error;
+mod gate;
 pub mod loss;
 mod optimizer;
 mod policy;
@@ -36,6 +38,7 @@ pub use checkpoint::Place;
 pub use dataset::{Example, read_examples};
 pub use draw::{Case, Draw, Drawn};
 pub use error::TrainError;
+pub use gate::{GateFit, GateFitted, fit_gate};
 pub use loss::{Contrast, Pairing};
 pub use optimizer::{AdamW, AdamWOptions, OptimizerState, ParameterGradients};
 pub use policy::PolicyFigures;
