@@ -51,7 +51,7 @@ pub(super) fn fit_mean_projection(
     if wanted.len() < 2 * hidden {
         return Ok(());
     }
-    let means = all_means(student, &sequences)?;
+    let means = all_means(&student.frozen(), &sequences)?;
     let (weight, bias) = ridge(&means, &wanted)
         .ok_or_else(|| TrainError::Internal { problem: "means are not finite".to_owned() })?;
     let dimension = teacher.dimension();

@@ -8,7 +8,10 @@
 
 use std::{collections::HashMap, path::Path};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::{
+    module::Module,
+    tensor::{Tensor, TensorData},
+};
 use serde::Serialize;
 use twn_encoder::{
     Embedder, Encoder, LoadOptions, Prompt, StopReason, Thought, ThoughtOptions,
@@ -79,7 +82,7 @@ impl Reinforcement {
     /// Fails when the sampler cannot be loaded or refuses an input.
     pub(super) fn step(
         &self,
-        student: &mut Student,
+        student: &Student,
         sequencer: &Sequencer,
         drawn: &[Drawn<'_>],
         stage: &Stage,
@@ -104,9 +107,11 @@ impl Reinforcement {
             clip_high: self.policy.clip_high,
             kl_weight: self.policy.kl_weight,
         };
+        let mut reference = student.frozen();
+        reference.adapters.reasoning = self.reference.clone().no_grad();
         for group in group_by_length(&sequences, 0, stage.pass_tokens_max) {
             let batch = Batch::new(group.iter().map(|&index| &sequences[index]).collect(), 0);
-            let reference = self.reference_log_probabilities(student, &batch);
+            let expected = reference.thought_log_probabilities(&batch).detach();
             let current = student.thought_log_probabilities(&batch);
             let spread: Vec<f32> = group
                 .iter()
@@ -120,23 +125,16 @@ impl Reinforcement {
             let sampled = SampledTokens {
                 advantages: vector(spread),
                 sampled: current.clone().detach(),
-                reference: reference.clone(),
+                reference: expected.clone(),
                 weights: vector(vec![1.0 / tokens as f32; count]),
             };
-            let gap = reference - current.clone().detach();
+            let gap = expected - current.clone().detach();
             let divergence = (gap.clone().exp() - gap - 1.0).sum().into_scalar::<f32>();
             figures.divergence += divergence / tokens as f32;
             let mut passed = policy_loss(current, &sampled, &constants).backward();
             gradients.add(ParameterGradients::take(&student.adapters, &mut passed));
         }
         Ok((figures, gradients))
-    }
-
-    fn reference_log_probabilities(&self, student: &mut Student, batch: &Batch<'_>) -> Tensor<1> {
-        let current = std::mem::replace(&mut student.adapters.reasoning, self.reference.clone());
-        let log_probabilities = student.thought_log_probabilities(batch).detach();
-        student.adapters.reasoning = current;
-        log_probabilities
     }
 
     fn sample(

@@ -168,7 +168,8 @@ fn embed_step(
         }
         return;
     }
-    let parts = batches.iter().map(|batch| student.embed(batch).embeddings.detach());
+    let frozen = student.frozen();
+    let parts = batches.iter().map(|batch| frozen.embed(batch).embeddings);
     let embeddings = Tensor::cat(parts.collect(), 0).detach().require_grad();
     let Some(total) = embed_loss(embeddings.clone(), &place, teacher, texts, stage, losses) else {
         return;

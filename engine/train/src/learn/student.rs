@@ -1,6 +1,11 @@
 //! The model under training: a frozen backbone and adapters that learn.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::sync::Arc;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
 use twn_encoder::{
     Checkpoint,
     adapter::{Adapters, Interface},
@@ -15,7 +20,7 @@ const LOGIT_ROWS_MAX: usize = 2_048;
 /// A frozen backbone and adapters that learn.
 #[derive(Debug)]
 pub struct Student {
-    backbone: Backbone,
+    backbone: Arc<Backbone>,
     /// What learns.
     pub adapters: Adapters,
     device: Device,
@@ -63,7 +68,19 @@ impl Student {
     ) -> Result<Self, TrainError> {
         let tensors = checkpoint.tensors.as_ref();
         let backbone = Backbone::load(&checkpoint.config, tensors, positions, device)?;
-        Ok(Self { backbone, adapters, device: device.clone(), wiring })
+        Ok(Self { backbone: Arc::new(backbone), adapters, device: device.clone(), wiring })
+    }
+
+    /// The same model with adapters that do not learn: a pass through it records nothing.
+    /// What is recorded is freed by a backward pass only, so every forward pass without
+    /// one has to run here.
+    pub fn frozen(&self) -> Self {
+        Self {
+            backbone: self.backbone.clone(),
+            adapters: self.adapters.clone().no_grad(),
+            device: self.device.clone(),
+            wiring: self.wiring,
+        }
     }
 
     /// Where it runs.

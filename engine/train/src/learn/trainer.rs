@@ -218,8 +218,7 @@ impl Run<'_> {
             if let Some(reinforcement) = &reinforcement {
                 let seed = seed.wrapping_add((step as u64) << 20);
                 let seen;
-                (seen, gradients) =
-                    reinforcement.step(&mut student, sequencer, &drawn, stage, seed)?;
+                (seen, gradients) = reinforcement.step(&student, sequencer, &drawn, stage, seed)?;
                 figures = Some(seen);
             } else {
                 (losses, gradients) =
