@@ -15,6 +15,7 @@ pub mod maintenance;
 pub mod model;
 pub mod search;
 pub mod serve;
+pub mod train_data;
 
 mod filter;
 mod model_args;
@@ -119,6 +120,9 @@ pub enum Command {
     /// Measure how well an encoder retrieves
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Make training data
+    #[command(subcommand)]
+    Train(train_data::TrainCommand),
     /// Check machine, model, data and server, and say what to do
     ///
     /// Exits with 1 when something has to be done before a server can run.
