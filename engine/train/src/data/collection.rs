@@ -76,7 +76,8 @@ impl Collection {
     /// Writes the set into `folder`. Ids say nothing of kind or split beyond the number.
     pub(crate) fn write(&self, folder: &Path) -> Result<(), DataError> {
         fs_err::create_dir_all(folder.join("qrels"))?;
-        let mut corpus = std::io::BufWriter::new(fs_err::File::create(folder.join("corpus.jsonl"))?);
+        let mut corpus =
+            std::io::BufWriter::new(fs_err::File::create(folder.join("corpus.jsonl"))?);
         for (index, (kind, text)) in self.documents.iter().enumerate() {
             let id = format!("d{index}");
             let line = json!({"_id": id, "title": "", "text": text, "metadata": {"kind": kind}});
@@ -94,7 +95,8 @@ impl Collection {
             if let Some(thought) = &query.thought {
                 metadata.insert("thought", json!(thought));
             }
-            let line = json!({"_id": format!("q{index}"), "text": query.text, "metadata": metadata});
+            let line =
+                json!({"_id": format!("q{index}"), "text": query.text, "metadata": metadata});
             writeln!(queries, "{line}")?;
             for document in &query.relevant {
                 writeln!(judgments, "q{index}\td{document}\t1")?;

@@ -27,6 +27,9 @@ const GROUP_DOCUMENTS: usize = 12;
 const PLAIN: (usize, usize) = (400, 800);
 const EXPLAIN: (usize, usize) = (250, 350);
 
+/// How many times the texts of another source a favoured one may have.
+pub const FAVOUR: usize = 4;
+
 /// Where the inputs are, and how much is made of them.
 #[derive(Debug, Clone, Default)]
 pub struct DataOptions {
@@ -48,8 +51,18 @@ pub struct DataOptions {
     pub plain: usize,
     /// Texts of one package to distil from, at most.
     pub texts_per_source: usize,
+    /// Sources that may have [`FAVOUR`] times as many texts as others when not all fit.
+    pub favoured: Vec<String>,
     /// Bytes of text to distil from, at most.
     pub distill_bytes: usize,
+}
+
+impl DataOptions {
+    /// The texts of `source` that are taken when others may have `cap`.
+    fn cap(&self, source: &str, cap: usize) -> usize {
+        let times = if self.favoured.iter().any(|name| name == source) { FAVOUR } else { 1 };
+        (cap * times).min(self.texts_per_source)
+    }
 }
 
 /// What was made.
@@ -142,6 +155,26 @@ pub fn make(
         file.flush()?;
     }
     Ok(summary)
+}
+
+/// The most texts a source may have for all of them to fit.
+fn fitting_cap(all: &[(&str, &str)], options: &DataOptions) -> usize {
+    let mut lengths: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (source, text) in all {
+        lengths.entry(source).or_default().push(text.len());
+    }
+    let bytes = |cap: usize| -> usize {
+        let taken = lengths.iter().map(|(source, lengths)| -> usize {
+            lengths.iter().take(options.cap(source, cap)).sum()
+        });
+        taken.sum()
+    };
+    let (mut low, mut high) = (0, options.texts_per_source);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if bytes(middle) <= options.distill_bytes { low = middle } else { high = middle - 1 }
+    }
+    low
 }
 
 fn leak(guard: &Guard, example: &Example) -> Option<Leak> {
@@ -272,18 +305,20 @@ impl Corpora {
             instruction: None,
             query: pair.query.clone(),
             positives: pair.positives.clone(),
-            negatives: Vec::new(),
+            negatives: pair.negatives.clone(),
             thought: None,
             source: pair.source.clone(),
         });
         examples.collect()
     }
 
-    /// Texts alone, each once, shortest sources first in no order: shuffled, with every
-    /// twelfth short one in capitals, as old collections have their queries.
+    /// Texts alone, each once, shuffled, with every twelfth short one in capitals, as old
+    /// collections have their queries. Where there are too many, the largest sources are
+    /// cut first.
     fn distill_examples(&self, options: &DataOptions) -> Vec<Example> {
         let dice = &mut Dice::new(options.seed, "distill");
-        let questions = self.questions.iter().filter(|q| Split::of_text(&q.question) == Split::Train);
+        let questions =
+            self.questions.iter().filter(|q| Split::of_text(&q.question) == Split::Train);
         let questions = questions.map(|q| (q.source.as_str(), q.question.as_str()));
         let headings = self.pairs.iter().filter(|pair| pair.source != "wordnet");
         let headings = headings.map(|pair| (pair.source.as_str(), pair.query.as_str()));
@@ -296,11 +331,12 @@ impl Corpora {
             .filter(|(_, text)| seen.insert(hash(&text.to_lowercase())))
             .collect();
         dice.shuffle(&mut all);
+        let cap = fitting_cap(&all, options);
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         all.retain(|(source, _)| {
             let count = counts.entry(source).or_default();
             *count += 1;
-            *count <= options.texts_per_source
+            *count <= options.cap(source, cap)
         });
         let examples = all.into_iter().map(|(source, text)| Example {
             kind: Kind::Distill,

@@ -27,5 +27,5 @@ mod split;
 
 pub use error::DataError;
 pub use example::{Example, Kind};
-pub use make::{DataOptions, DataSummary, make};
+pub use make::{DataOptions, DataSummary, FAVOUR, make};
 pub use split::Split;

@@ -4,10 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{
-    super::error::DataError,
-    prose,
-};
+use super::{super::error::DataError, prose};
 
 /// Words of a thought's facts.
 const THOUGHT_WORDS: usize = 24;

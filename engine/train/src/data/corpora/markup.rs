@@ -69,13 +69,17 @@ pub(crate) fn html(page: &str) -> Vec<Block> {
             blocks.heading = is_heading && !tag.starts_with('/');
         }
     }
+    if !rest.contains('<') {
+        blocks.text.push_str(&entities(rest));
+    }
     blocks.flush();
     blocks.out
 }
 
 fn find_ignoring_case(text: &str, pattern: &str) -> Option<usize> {
     let (bytes, pattern) = (text.as_bytes(), pattern.as_bytes());
-    let at = bytes.windows(pattern.len()).position(|window| window.eq_ignore_ascii_case(pattern))?;
+    let at =
+        bytes.windows(pattern.len()).position(|window| window.eq_ignore_ascii_case(pattern))?;
     text.is_char_boundary(at).then_some(at)
 }
 
@@ -84,9 +88,20 @@ fn entities(text: &str) -> String {
         return text.to_owned();
     }
     const NAMED: [(&str, &str); 14] = [
-        ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&nbsp;", " "), ("&#39;", "'"),
-        ("&rsquo;", "'"), ("&lsquo;", "'"), ("&ldquo;", "\""), ("&rdquo;", "\""), ("&mdash;", "-"),
-        ("&ndash;", "-"), ("&hellip;", "..."), ("&#8217;", "'"), ("&amp;", "&"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&nbsp;", " "),
+        ("&#39;", "'"),
+        ("&rsquo;", "'"),
+        ("&lsquo;", "'"),
+        ("&ldquo;", "\""),
+        ("&rdquo;", "\""),
+        ("&mdash;", "-"),
+        ("&ndash;", "-"),
+        ("&hellip;", "..."),
+        ("&#8217;", "'"),
+        ("&amp;", "&"),
     ];
     NAMED.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
@@ -114,8 +129,8 @@ pub(crate) fn roff(page: &str) -> Vec<Block> {
                     let rest = escapes(rest).replace('"', "");
                     blocks.text.push_str(&if glued { rest.replace(' ', "") } else { rest });
                 }
-                "PP" | "P" | "LP" | "TP" | "IP" | "HP" | "Pp" | "It" | "sp" | "br" | "RS" | "RE"
-                | "TH" => blocks.flush(),
+                "PP" | "P" | "LP" | "TP" | "IP" | "HP" | "Pp" | "It" | "sp" | "br" | "RS"
+                | "RE" | "TH" => blocks.flush(),
                 _ => {}
             }
         } else if line.is_empty() {

@@ -13,6 +13,8 @@ pub(super) struct Pair {
     pub(super) source: String,
     pub(super) query: String,
     pub(super) positives: Vec<String>,
+    /// Texts that look as if they answered.
+    pub(super) negatives: Vec<String>,
     /// Pairs with the same key are of the same split.
     pub(super) key: String,
 }

@@ -4,8 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use super::{
     super::{dice::Dice, error::DataError},
-    Pair, Text,
-    prose,
+    Pair, Text, prose,
 };
 
 /// Reads the descriptions in `path` as pairs and as single texts.
@@ -31,7 +30,13 @@ pub(crate) fn read(path: &Path, dice: &mut Dice) -> Result<(Vec<Pair>, Vec<Text>
             _ => package.synopsis.clone(),
         };
         let key = format!("debian {}", package.source);
-        pairs.push(Pair { source: source.clone(), query, positives: vec![body], key });
+        pairs.push(Pair {
+            source: source.clone(),
+            query,
+            positives: vec![body],
+            negatives: vec![],
+            key,
+        });
     }
     if pairs.is_empty() {
         return Err(DataError::Empty { path: path.to_owned(), what: "package descriptions" });

@@ -4,8 +4,8 @@
 pub(crate) const MAX_WORDS: usize = 180;
 const MIN_WORDS: usize = 5;
 const COMMON: [&str; 24] = [
-    "the", "of", "is", "a", "and", "to", "in", "for", "are", "an", "that", "with", "it", "by", "or",
-    "be", "as", "on", "this", "from", "was", "at", "not", "can",
+    "the", "of", "is", "a", "and", "to", "in", "for", "are", "an", "that", "with", "it", "by",
+    "or", "be", "as", "on", "this", "from", "was", "at", "not", "can",
 ];
 
 /// Makes every run of white space one space.
@@ -55,7 +55,9 @@ pub(crate) fn is_prose(text: &str) -> bool {
         && strange * 50 <= visible
         && common * 8 >= words.len()
         && (3.0..9.0).contains(&average)
-        && !["http:", "https:", "www.", "::", "();"].iter().any(|bad| text.contains(bad))
+        && !["http:", "https:", "www.", "::", "();", "/*", ":~", ":meth", ");", "; }", "(Aq"]
+            .iter()
+            .any(|bad| text.contains(bad))
         && text.is_ascii()
 }
 

@@ -36,14 +36,13 @@ pub(crate) fn read(folder: &Path, max_texts: usize) -> Result<(Vec<Pair>, Vec<Te
         let source = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut files = Vec::new();
         list(&package, &mut files)?;
-        let (first_pair, first_text) = (pairs.len(), texts.len());
+        let first_text = texts.len();
         for file in files {
             if texts.len() - first_text >= max_texts {
                 break;
             }
             collect(&source, &blocks(&file), &mut seen, &mut pairs, &mut texts);
         }
-        let _ = first_pair;
     }
     Ok((pairs, texts))
 }
@@ -70,6 +69,7 @@ fn collect(
                             source: source.to_owned(),
                             query: title.to_owned(),
                             positives: vec![piece.clone()],
+                            negatives: Vec::new(),
                             key: format!("{source} {title}"),
                         });
                     }

@@ -8,6 +8,9 @@ use super::{
     Pair, Text,
 };
 
+/// Other senses of a word beside the one asked for.
+const MAX_NEGATIVES: usize = 4;
+
 /// A synset's words, definition and example sentences.
 struct Synset {
     lemmas: Vec<String>,
@@ -55,12 +58,21 @@ pub(crate) fn read(folder: &Path, dice: &mut Dice) -> Result<(Vec<Pair>, Vec<Tex
         };
         if let Some(query) = query {
             let positives = vec![synset.definition.clone()];
-            pairs.push(Pair { source: source.clone(), query, positives, key });
+            // Other senses of the word are what the example has to tell apart.
+            let others = senses.get(lemma_of(&query)).into_iter().flatten();
+            let others = others.filter(|other| **other != synset.definition);
+            let negatives = others.take(MAX_NEGATIVES).map(|other| (*other).to_owned()).collect();
+            pairs.push(Pair { source: source.clone(), query, positives, negatives, key });
         }
         let singles = synset.examples.iter().chain([&synset.definition]);
         texts.extend(singles.map(|text| Text { source: source.clone(), text: text.clone() }));
     }
     Ok((pairs, texts))
+}
+
+/// The word that a query with an example sentence asks for.
+fn lemma_of(query: &str) -> &str {
+    query.split(": ").next().unwrap_or_default()
 }
 
 /// Reads a line; the licence's lines start with a space.

@@ -8,15 +8,25 @@ use super::{
 
 /// Names and lengths, February without its leap day.
 const MONTHS: [(&str, i64); 12] = [
-    ("January", 31), ("February", 28), ("March", 31), ("April", 30), ("May", 31), ("June", 30),
-    ("July", 31), ("August", 31), ("September", 30), ("October", 31), ("November", 30),
+    ("January", 31),
+    ("February", 28),
+    ("March", 31),
+    ("April", 30),
+    ("May", 31),
+    ("June", 30),
+    ("July", 31),
+    ("August", 31),
+    ("September", 30),
+    ("October", 31),
+    ("November", 30),
     ("December", 31),
 ];
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 pub(super) fn families() -> Vec<Family> {
-    let record = |name, clues, draw| Family { name, kind: Topic::Record, clues, draw, shared: false };
+    let record =
+        |name, clues, draw| Family { name, kind: Topic::Record, clues, draw, shared: false };
     vec![
         record("date-after", DATE_AFTER, date_after),
         record("date-before", DATE_BEFORE, date_before),
@@ -33,131 +43,248 @@ pub(super) fn families() -> Vec<Family> {
 
 const DATE_AFTER: Parts<&str> = Parts {
     train: &[
-        "{n} days after {date}", "{words} days after {date}", "{date} plus {n} days",
-        "the day {n} days after {date}", "the date {words} days past {date}",
-        "{n} days later than {date}", "{words} days on from {date}", "{date} and {n} days more",
-        "when {n} days have passed since {date}", "day {n} counted from {date}",
+        "{n} days after {date}",
+        "{words} days after {date}",
+        "{date} plus {n} days",
+        "the day {n} days after {date}",
+        "the date {words} days past {date}",
+        "{n} days later than {date}",
+        "{words} days on from {date}",
+        "{date} and {n} days more",
+        "when {n} days have passed since {date}",
+        "day {n} counted from {date}",
     ],
-    valid: &["{words} days following {date}", "a point {n} days beyond {date}", "{date}, moved on {n} days"],
+    valid: &[
+        "{words} days following {date}",
+        "a point {n} days beyond {date}",
+        "{date}, moved on {n} days",
+    ],
     test: &[
-        "{words} days subsequent to {date}", "the moment {n} days had gone by after {date}",
-        "{n} days in the wake of {date}", "starting on {date} and going forward {words} days",
+        "{words} days subsequent to {date}",
+        "the moment {n} days had gone by after {date}",
+        "{n} days in the wake of {date}",
+        "starting on {date} and going forward {words} days",
     ],
 };
 const DATE_BEFORE: Parts<&str> = Parts {
     train: &[
-        "{n} days before {date}", "{words} days before {date}", "{date} minus {n} days",
-        "the day {n} days before {date}", "the date {words} days ahead of {date}",
-        "{n} days earlier than {date}", "{words} days back from {date}", "{date} less {n} days",
-        "when {n} days were left until {date}", "{n} days short of {date}",
+        "{n} days before {date}",
+        "{words} days before {date}",
+        "{date} minus {n} days",
+        "the day {n} days before {date}",
+        "the date {words} days ahead of {date}",
+        "{n} days earlier than {date}",
+        "{words} days back from {date}",
+        "{date} less {n} days",
+        "when {n} days were left until {date}",
+        "{n} days short of {date}",
     ],
-    valid: &["{words} days preceding {date}", "a point {n} days in front of {date}", "{date}, moved back {n} days"],
+    valid: &[
+        "{words} days preceding {date}",
+        "a point {n} days in front of {date}",
+        "{date}, moved back {n} days",
+    ],
     test: &[
-        "{words} days prior to {date}", "the moment {n} days remained to {date}",
-        "{n} days in the run-up to {date}", "starting on {date} and going backward {words} days",
+        "{words} days prior to {date}",
+        "the moment {n} days remained to {date}",
+        "{n} days in the run-up to {date}",
+        "starting on {date} and going backward {words} days",
     ],
 };
 const WEEKS_AFTER: Parts<&str> = Parts {
     train: &[
-        "{weeks} after {date}", "{date} plus {weeks}", "the day {weeks} after {date}",
-        "{weeks} later than {date}", "{weeks} on from {date}", "{date} and {weeks} more",
-        "when {weeks} had passed since {date}", "the date {weeks} past {date}",
-        "{weeks} from {date}", "{weeks} counted from {date}",
+        "{weeks} after {date}",
+        "{date} plus {weeks}",
+        "the day {weeks} after {date}",
+        "{weeks} later than {date}",
+        "{weeks} on from {date}",
+        "{date} and {weeks} more",
+        "when {weeks} had passed since {date}",
+        "the date {weeks} past {date}",
+        "{weeks} from {date}",
+        "{weeks} counted from {date}",
     ],
-    valid: &["{weeks} following {date}", "{date}, moved on {weeks}", "a point {weeks} beyond {date}"],
+    valid: &[
+        "{weeks} following {date}",
+        "{date}, moved on {weeks}",
+        "a point {weeks} beyond {date}",
+    ],
     test: &[
-        "{weeks} subsequent to {date}", "the moment {weeks} had gone by after {date}",
-        "{weeks} in the wake of {date}", "starting on {date} and going forward {weeks}",
+        "{weeks} subsequent to {date}",
+        "the moment {weeks} had gone by after {date}",
+        "{weeks} in the wake of {date}",
+        "starting on {date} and going forward {weeks}",
     ],
 };
 const ISO_DATE: Parts<&str> = Parts {
     train: &[
-        "{iso}", "the day {iso}", "date {iso}", "{iso} in the calendar", "the date written {iso}",
-        "timestamp {iso}", "{iso} (year first)", "stamp {iso}", "day {iso}", "file {iso}",
+        "{iso}",
+        "the day {iso}",
+        "date {iso}",
+        "{iso} in the calendar",
+        "the date written {iso}",
+        "timestamp {iso}",
+        "{iso} (year first)",
+        "stamp {iso}",
+        "day {iso}",
+        "file {iso}",
     ],
     valid: &["{iso} as stored", "the key {iso}", "folder {iso}"],
-    test: &["{iso} in digits", "the stamp reading {iso}", "a line tagged {iso}", "{iso} as the computer has it"],
+    test: &[
+        "{iso} in digits",
+        "the stamp reading {iso}",
+        "a line tagged {iso}",
+        "{iso} as the computer has it",
+    ],
 };
 const WEEKDAY_AFTER: Parts<&str> = Parts {
     train: &[
-        "{n} days after {day}", "{words} days after {day}", "{day} plus {n} days",
-        "the day {words} days past {day}", "{n} days later than {day}", "{words} days on from {day}",
-        "{day} and {n} days more", "when {n} days have passed since {day}",
-        "the weekday {n} days after {day}", "{words} days counted from {day}",
+        "{n} days after {day}",
+        "{words} days after {day}",
+        "{day} plus {n} days",
+        "the day {words} days past {day}",
+        "{n} days later than {day}",
+        "{words} days on from {day}",
+        "{day} and {n} days more",
+        "when {n} days have passed since {day}",
+        "the weekday {n} days after {day}",
+        "{words} days counted from {day}",
     ],
-    valid: &["{words} days following {day}", "a point {n} days beyond {day}", "{day}, moved on {n} days"],
+    valid: &[
+        "{words} days following {day}",
+        "a point {n} days beyond {day}",
+        "{day}, moved on {n} days",
+    ],
     test: &[
-        "{words} days subsequent to {day}", "the moment {n} days had gone by after {day}",
-        "{n} days in the wake of {day}", "starting on {day} and going forward {words} days",
+        "{words} days subsequent to {day}",
+        "the moment {n} days had gone by after {day}",
+        "{n} days in the wake of {day}",
+        "starting on {day} and going forward {words} days",
     ],
 };
 const WEEKDAY_BEFORE: Parts<&str> = Parts {
     train: &[
-        "{n} days before {day}", "{words} days before {day}", "{day} minus {n} days",
-        "the day {words} days ahead of {day}", "{n} days earlier than {day}",
-        "{words} days back from {day}", "{day} less {n} days", "when {n} days were left until {day}",
-        "the weekday {n} days before {day}", "{n} days short of {day}",
+        "{n} days before {day}",
+        "{words} days before {day}",
+        "{day} minus {n} days",
+        "the day {words} days ahead of {day}",
+        "{n} days earlier than {day}",
+        "{words} days back from {day}",
+        "{day} less {n} days",
+        "when {n} days were left until {day}",
+        "the weekday {n} days before {day}",
+        "{n} days short of {day}",
     ],
-    valid: &["{words} days preceding {day}", "a point {n} days in front of {day}", "{day}, moved back {n} days"],
+    valid: &[
+        "{words} days preceding {day}",
+        "a point {n} days in front of {day}",
+        "{day}, moved back {n} days",
+    ],
     test: &[
-        "{words} days prior to {day}", "the moment {n} days remained to {day}",
-        "{n} days in the run-up to {day}", "starting on {day} and going backward {words} days",
+        "{words} days prior to {day}",
+        "the moment {n} days remained to {day}",
+        "{n} days in the run-up to {day}",
+        "starting on {day} and going backward {words} days",
     ],
 };
 const MONTH_AFTER: Parts<&str> = Parts {
     train: &[
-        "{n} months after {month}", "{words} months after {month}", "{month} plus {n} months",
-        "the month {words} months past {month}", "{n} months later than {month}",
-        "{words} months on from {month}", "{month} and {n} months more",
-        "when {n} months have passed since {month}", "the month {n} after {month}",
+        "{n} months after {month}",
+        "{words} months after {month}",
+        "{month} plus {n} months",
+        "the month {words} months past {month}",
+        "{n} months later than {month}",
+        "{words} months on from {month}",
+        "{month} and {n} months more",
+        "when {n} months have passed since {month}",
+        "the month {n} after {month}",
         "{words} months counted from {month}",
     ],
-    valid: &["{words} months following {month}", "a point {n} months beyond {month}", "{month}, moved on {n} months"],
+    valid: &[
+        "{words} months following {month}",
+        "a point {n} months beyond {month}",
+        "{month}, moved on {n} months",
+    ],
     test: &[
-        "{words} months subsequent to {month}", "the moment {n} months had gone by after {month}",
-        "{n} months in the wake of {month}", "starting in {month} and going forward {words} months",
+        "{words} months subsequent to {month}",
+        "the moment {n} months had gone by after {month}",
+        "{n} months in the wake of {month}",
+        "starting in {month} and going forward {words} months",
     ],
 };
 const MONTH_BEFORE: Parts<&str> = Parts {
     train: &[
-        "{n} months before {month}", "{words} months before {month}", "{month} minus {n} months",
-        "the month {words} months ahead of {month}", "{n} months earlier than {month}",
-        "{words} months back from {month}", "{month} less {n} months",
-        "when {n} months were left until {month}", "the month {n} before {month}",
+        "{n} months before {month}",
+        "{words} months before {month}",
+        "{month} minus {n} months",
+        "the month {words} months ahead of {month}",
+        "{n} months earlier than {month}",
+        "{words} months back from {month}",
+        "{month} less {n} months",
+        "when {n} months were left until {month}",
+        "the month {n} before {month}",
         "{n} months short of {month}",
     ],
-    valid: &["{words} months preceding {month}", "a point {n} months in front of {month}", "{month}, moved back {n} months"],
+    valid: &[
+        "{words} months preceding {month}",
+        "a point {n} months in front of {month}",
+        "{month}, moved back {n} months",
+    ],
     test: &[
-        "{words} months prior to {month}", "the moment {n} months remained to {month}",
-        "{n} months in the run-up to {month}", "starting in {month} and going backward {words} months",
+        "{words} months prior to {month}",
+        "the moment {n} months remained to {month}",
+        "{n} months in the run-up to {month}",
+        "starting in {month} and going backward {words} months",
     ],
 };
 const YEAR_AFTER: Parts<&str> = Parts {
     train: &[
-        "{n} years after {year}", "{words} years after {year}", "{year} plus {n} years",
-        "the year {words} years past {year}", "{n} years later than {year}",
-        "{words} years on from {year}", "{year} and {n} years more",
-        "when {n} years have passed since {year}", "the year {n} after {year}",
+        "{n} years after {year}",
+        "{words} years after {year}",
+        "{year} plus {n} years",
+        "the year {words} years past {year}",
+        "{n} years later than {year}",
+        "{words} years on from {year}",
+        "{year} and {n} years more",
+        "when {n} years have passed since {year}",
+        "the year {n} after {year}",
         "{words} years counted from {year}",
     ],
-    valid: &["{words} years following {year}", "a point {n} years beyond {year}", "{year}, moved on {n} years"],
+    valid: &[
+        "{words} years following {year}",
+        "a point {n} years beyond {year}",
+        "{year}, moved on {n} years",
+    ],
     test: &[
-        "{words} years subsequent to {year}", "the moment {n} years had gone by after {year}",
-        "{n} years in the wake of {year}", "starting in {year} and going forward {words} years",
+        "{words} years subsequent to {year}",
+        "the moment {n} years had gone by after {year}",
+        "{n} years in the wake of {year}",
+        "starting in {year} and going forward {words} years",
     ],
 };
 const YEAR_BEFORE: Parts<&str> = Parts {
     train: &[
-        "{n} years before {year}", "{words} years before {year}", "{year} minus {n} years",
-        "the year {words} years ahead of {year}", "{n} years earlier than {year}",
-        "{words} years back from {year}", "{year} less {n} years",
-        "when {n} years were left until {year}", "the year {n} before {year}",
+        "{n} years before {year}",
+        "{words} years before {year}",
+        "{year} minus {n} years",
+        "the year {words} years ahead of {year}",
+        "{n} years earlier than {year}",
+        "{words} years back from {year}",
+        "{year} less {n} years",
+        "when {n} years were left until {year}",
+        "the year {n} before {year}",
         "{n} years short of {year}",
     ],
-    valid: &["{words} years preceding {year}", "a point {n} years in front of {year}", "{year}, moved back {n} years"],
+    valid: &[
+        "{words} years preceding {year}",
+        "a point {n} years in front of {year}",
+        "{year}, moved back {n} years",
+    ],
     test: &[
-        "{words} years prior to {year}", "the moment {n} years remained to {year}",
-        "{n} years in the run-up to {year}", "starting in {year} and going backward {words} years",
+        "{words} years prior to {year}",
+        "the moment {n} years remained to {year}",
+        "{n} years in the run-up to {year}",
+        "starting in {year} and going backward {words} years",
     ],
 };
 
@@ -204,7 +331,11 @@ fn date_before(dice: &mut Dice) -> Draw {
 fn weeks_after(dice: &mut Dice) -> Draw {
     let (month, length) = month_of(dice);
     let (weeks, n) = *dice.pick(&[
-        ("a week", 7), ("one week", 7), ("a fortnight", 14), ("two weeks", 14), ("three weeks", 21),
+        ("a week", 7),
+        ("one week", 7),
+        ("a fortnight", 14),
+        ("two weeks", 14),
+        ("three weeks", 21),
         ("a week and a day", 8),
     ]);
     let day = dice.range(1, length - n);
@@ -254,9 +385,7 @@ fn weekday(dice: &mut Dice, sign: i64) -> Draw {
     Draw {
         working: format!("{}: {}.", WEEKDAYS[start], path.join(", ")),
         near: WEEKDAYS.iter().filter(|day| **day != value).map(|day| (*day).to_owned()).collect(),
-        slots: vec![
-            ("day", WEEKDAYS[start].to_owned()), ("n", n.to_string()), ("words", words(n)),
-        ],
+        slots: vec![("day", WEEKDAYS[start].to_owned()), ("n", n.to_string()), ("words", words(n))],
         item: String::new(),
         value,
     }
@@ -271,9 +400,7 @@ fn month(dice: &mut Dice, sign: i64) -> Draw {
     Draw {
         working: format!("{}: {}.", names[start], path.join(", ")),
         near: names.iter().filter(|name| **name != value).map(|name| (*name).to_owned()).collect(),
-        slots: vec![
-            ("month", names[start].to_owned()), ("n", n.to_string()), ("words", words(n)),
-        ],
+        slots: vec![("month", names[start].to_owned()), ("n", n.to_string()), ("words", words(n))],
         item: String::new(),
         value,
     }
@@ -321,7 +448,8 @@ mod tests {
             let expected = day_of(&slot(&draw, "date")) - Days::new(n(&draw));
             assert_eq!(day_of(&draw.value), expected);
             let draw = iso_date(dice);
-            let expected = NaiveDate::parse_from_str(&slot(&draw, "iso"), "%Y-%m-%d").expect("date");
+            let expected =
+                NaiveDate::parse_from_str(&slot(&draw, "iso"), "%Y-%m-%d").expect("date");
             assert_eq!(NaiveDate::parse_from_str(&draw.value, "%d %B %Y").expect("date"), expected);
             let draw = weeks_after(dice);
             let days = match slot(&draw, "weeks").as_str() {

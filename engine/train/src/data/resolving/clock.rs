@@ -18,33 +18,70 @@ pub(super) fn families() -> Vec<Family> {
 
 const CLOCK_AFTER: Parts<&str> = Parts {
     train: &[
-        "{n} minutes after {time}", "{time} plus {n} minutes", "{n} min past {time}",
-        "a time {n} minutes later than {time}", "{n} minutes on from {time}",
-        "{time} and {n} minutes more", "{time}, delayed by {n} minutes",
-        "{n} minutes counted from {time}", "{time} with a delay of {n} minutes",
+        "{n} minutes after {time}",
+        "{time} plus {n} minutes",
+        "{n} min past {time}",
+        "a time {n} minutes later than {time}",
+        "{n} minutes on from {time}",
+        "{time} and {n} minutes more",
+        "{time}, delayed by {n} minutes",
+        "{n} minutes counted from {time}",
+        "{time} with a delay of {n} minutes",
         "the time {n} minutes after {time}",
     ],
-    valid: &["{n} minutes following {time}", "{time}, put back by {n} minutes", "a moment {n} minutes beyond {time}"],
+    valid: &[
+        "{n} minutes following {time}",
+        "{time}, put back by {n} minutes",
+        "a moment {n} minutes beyond {time}",
+    ],
     test: &[
-        "{n} minutes subsequent to {time}", "the moment {n} minutes have gone by after {time}",
-        "a start at {time} postponed {n} minutes", "{time} shifted forward {n} minutes",
+        "{n} minutes subsequent to {time}",
+        "the moment {n} minutes have gone by after {time}",
+        "a start at {time} postponed {n} minutes",
+        "{time} shifted forward {n} minutes",
     ],
 };
 const CLOCK_PM: Parts<&str> = Parts {
     train: &[
-        "{pm} pm", "{pm} p.m.", "{pm} PM", "{pm} in the afternoon or evening", "{pm} pm sharp",
-        "{pm} pm today", "{pm} after noon", "the {pm} pm slot", "{pm} pm local time", "about {pm} pm",
+        "{pm} pm",
+        "{pm} p.m.",
+        "{pm} PM",
+        "{pm} in the afternoon or evening",
+        "{pm} pm sharp",
+        "{pm} pm today",
+        "{pm} after noon",
+        "the {pm} pm slot",
+        "{pm} pm local time",
+        "about {pm} pm",
     ],
     valid: &["{pm} pm exactly", "{pm} post meridiem", "a {pm} pm start"],
-    test: &["{pm} pm on the dot", "the hour of {pm} pm", "{pm} pm by the clock", "{pm} past midday"],
+    test: &[
+        "{pm} pm on the dot",
+        "the hour of {pm} pm",
+        "{pm} pm by the clock",
+        "{pm} past midday",
+    ],
 };
 const CLOCK_WORDS: Parts<&str> = Parts {
     train: &[
-        "{words}", "{words} sharp", "{words} today", "{words} local time", "about {words}",
-        "the {words} slot", "{words} as usual", "the time of {words}", "{words} or so", "exactly {words}",
+        "{words}",
+        "{words} sharp",
+        "{words} today",
+        "{words} local time",
+        "about {words}",
+        "the {words} slot",
+        "{words} as usual",
+        "the time of {words}",
+        "{words} or so",
+        "exactly {words}",
     ],
     valid: &["{words} precisely", "a {words} start", "{words} by my watch"],
-    test: &["{words} on the dot", "the hour of {words}", "{words} by the clock", "nothing but {words}"],
+    test: &[
+        "{words} on the dot",
+        "the hour of {words}",
+        "{words} by the clock",
+        "nothing but {words}",
+    ],
 };
 
 /// A time as documents write it.
@@ -95,7 +132,9 @@ fn clock_words(dice: &mut Dice) -> Draw {
     let (text, time, working) = match dice.below(4) {
         0 => (format!("quarter past {}", words(hour)), (hour, 15), "quarter past is :15"),
         1 => (format!("half past {}", words(hour)), (hour, 30), "half past is :30"),
-        2 => (format!("quarter to {}", words(hour)), (before, 45), "quarter to is :45, hour before"),
+        2 => {
+            (format!("quarter to {}", words(hour)), (before, 45), "quarter to is :45, hour before")
+        }
         _ => {
             let minute = *dice.pick(&[5, 10, 20, 25]);
             if dice.once_in(2) {

@@ -19,69 +19,147 @@ pub(super) fn families() -> Vec<Family> {
 
 const PRODUCT: Parts<&str> = Parts {
     train: &[
-        "{a} crates of {b} {item}", "{words} boxes with {b} {item} each", "{a} x {b} {item}",
-        "{words} cases of {b} {item}", "{b} {item} in each of {a} boxes", "{a} packs of {b} {item}",
-        "{words} rows of {b} {item}", "{words} pallets, {b} {item} on each", "{a} times {b} {item}",
+        "{a} crates of {b} {item}",
+        "{words} boxes with {b} {item} each",
+        "{a} x {b} {item}",
+        "{words} cases of {b} {item}",
+        "{b} {item} in each of {a} boxes",
+        "{a} packs of {b} {item}",
+        "{words} rows of {b} {item}",
+        "{words} pallets, {b} {item} on each",
+        "{a} times {b} {item}",
         "{words} lots of {b} {item}",
     ],
-    valid: &["{words} bundles holding {b} {item} apiece", "{a} trays of {b} {item}", "{b} {item} on all {a} shelves"],
+    valid: &[
+        "{words} bundles holding {b} {item} apiece",
+        "{a} trays of {b} {item}",
+        "{b} {item} on all {a} shelves",
+    ],
     test: &[
-        "{words} cartons, every one with {b} {item}", "{a} bins each filled with {b} {item}",
-        "{b} {item} for each of {words} teams", "{words} sacks at {b} {item} a sack",
+        "{words} cartons, every one with {b} {item}",
+        "{a} bins each filled with {b} {item}",
+        "{b} {item} for each of {words} teams",
+        "{words} sacks at {b} {item} a sack",
     ],
 };
 const SUM: Parts<&str> = Parts {
     train: &[
-        "{a} {item} and another {b}", "{a} plus {b} {item}", "{a} {item} and {b} more",
-        "{a} + {b} {item}", "{a} old and {b} new {item}", "{a} {item} on Monday and {b} on Tuesday",
-        "{a} {item} with {b} added", "{a} {item} together with {b} others",
-        "{a} {item} upstairs and {b} downstairs", "first {a}, then {b} {item}",
+        "{a} {item} and another {b}",
+        "{a} plus {b} {item}",
+        "{a} {item} and {b} more",
+        "{a} + {b} {item}",
+        "{a} old and {b} new {item}",
+        "{a} {item} on Monday and {b} on Tuesday",
+        "{a} {item} with {b} added",
+        "{a} {item} together with {b} others",
+        "{a} {item} upstairs and {b} downstairs",
+        "first {a}, then {b} {item}",
     ],
-    valid: &["{a} {item} joined by {b}", "{a} large and {b} small {item}", "{a} {item} increased by {b}"],
+    valid: &[
+        "{a} {item} joined by {b}",
+        "{a} large and {b} small {item}",
+        "{a} {item} increased by {b}",
+    ],
     test: &[
-        "{a} {item} here and {b} over there", "{a} {item} topped up with {b}",
-        "{a} red and {b} blue {item}", "{a} {item} to which {b} came",
+        "{a} {item} here and {b} over there",
+        "{a} {item} topped up with {b}",
+        "{a} red and {b} blue {item}",
+        "{a} {item} to which {b} came",
     ],
 };
 const DIFFERENCE: Parts<&str> = Parts {
     train: &[
-        "{a} {item} less {b}", "{a} minus {b} {item}", "{a} {item} of which {b} were used",
-        "{a} - {b} {item}", "{a} {item} after {b} were sold", "{a} {item} with {b} taken away",
-        "{a} {item} when {b} had gone", "{a} {item} but {b} broken",
-        "what is left of {a} {item} after {b}", "{a} {item} reduced by {b}",
+        "{a} {item} less {b}",
+        "{a} minus {b} {item}",
+        "{a} {item} of which {b} were used",
+        "{a} - {b} {item}",
+        "{a} {item} after {b} were sold",
+        "{a} {item} with {b} taken away",
+        "{a} {item} when {b} had gone",
+        "{a} {item} but {b} broken",
+        "what is left of {a} {item} after {b}",
+        "{a} {item} reduced by {b}",
     ],
-    valid: &["{a} {item} once {b} were eaten", "{a} {item} without {b} of them", "{a} {item} lowered by {b}"],
+    valid: &[
+        "{a} {item} once {b} were eaten",
+        "{a} {item} without {b} of them",
+        "{a} {item} lowered by {b}",
+    ],
     test: &[
-        "{a} {item} from which {b} went missing", "{a} {item} once {b} had been handed out",
-        "{a} {item} not counting {b} spoilt ones", "the rest of {a} {item} when {b} are gone",
+        "{a} {item} from which {b} went missing",
+        "{a} {item} once {b} had been handed out",
+        "{a} {item} not counting {b} spoilt ones",
+        "the rest of {a} {item} when {b} are gone",
     ],
 };
 const FRACTION: Parts<&str> = Parts {
     train: &[
-        "{part} of {a} {item}", "{part} of the {a} {item}", "{part} out of {a} {item}",
-        "{a} {item}, of which {part}", "{part} of a lot of {a} {item}", "{part} from {a} {item}",
-        "no more than {part} of {a} {item}", "{part} of an order of {a} {item}",
-        "{part} of all {a} {item}", "just {part} of {a} {item}",
+        "{part} of {a} {item}",
+        "{part} of the {a} {item}",
+        "{part} out of {a} {item}",
+        "{a} {item}, of which {part}",
+        "{part} of a lot of {a} {item}",
+        "{part} from {a} {item}",
+        "no more than {part} of {a} {item}",
+        "{part} of an order of {a} {item}",
+        "{part} of all {a} {item}",
+        "just {part} of {a} {item}",
     ],
-    valid: &["{part} of a batch of {a} {item}", "{a} {item} cut to {part}", "only {part} of {a} {item}"],
+    valid: &[
+        "{part} of a batch of {a} {item}",
+        "{a} {item} cut to {part}",
+        "only {part} of {a} {item}",
+    ],
     test: &[
-        "{part} of what were {a} {item}", "a share of {part} in {a} {item}",
-        "{part} of a delivery of {a} {item}", "{a} {item} scaled down to {part}",
+        "{part} of what were {a} {item}",
+        "a share of {part} in {a} {item}",
+        "{part} of a delivery of {a} {item}",
+        "{a} {item} scaled down to {part}",
     ],
 };
 const DOZENS: Parts<&str> = Parts {
     train: &[
-        "{dozens} {item}", "{dozens} of {item}", "about {dozens} {item}", "{dozens} {item} in all",
-        "some {dozens} {item}", "{dozens} {item} altogether", "just {dozens} {item}",
-        "a total of {dozens} {item}", "{dozens} {item} on the shelf", "{dozens} {item} ready",
+        "{dozens} {item}",
+        "{dozens} of {item}",
+        "about {dozens} {item}",
+        "{dozens} {item} in all",
+        "some {dozens} {item}",
+        "{dozens} {item} altogether",
+        "just {dozens} {item}",
+        "a total of {dozens} {item}",
+        "{dozens} {item} on the shelf",
+        "{dozens} {item} ready",
     ],
-    valid: &["{dozens} {item} all told", "a count of {dozens} {item}", "{dozens} {item} in the box"],
-    test: &["{dozens} {item} on hand", "a supply of {dozens} {item}", "{dozens} {item} at the last count", "no fewer than {dozens} {item}"],
+    valid: &[
+        "{dozens} {item} all told",
+        "a count of {dozens} {item}",
+        "{dozens} {item} in the box",
+    ],
+    test: &[
+        "{dozens} {item} on hand",
+        "a supply of {dozens} {item}",
+        "{dozens} {item} at the last count",
+        "no fewer than {dozens} {item}",
+    ],
 };
 
 const ITEMS: [&str; 16] = [
-    "bottles", "chairs", "notebooks", "lamps", "blankets", "batteries", "plates", "helmets",
-    "candles", "tins", "towels", "brushes", "cups", "seedlings", "bandages", "tickets",
+    "bottles",
+    "chairs",
+    "notebooks",
+    "lamps",
+    "blankets",
+    "batteries",
+    "plates",
+    "helmets",
+    "candles",
+    "tins",
+    "towels",
+    "brushes",
+    "cups",
+    "seedlings",
+    "bandages",
+    "tickets",
 ];
 
 fn draw(
@@ -105,7 +183,12 @@ fn product(dice: &mut Dice) -> Draw {
     } else {
         format!("{a} x {b} = {}.", a * b)
     };
-    draw(dice, vec![("a", a.to_string()), ("words", words(a)), ("b", b.to_string())], a * b, working)
+    draw(
+        dice,
+        vec![("a", a.to_string()), ("words", words(a)), ("b", b.to_string())],
+        a * b,
+        working,
+    )
 }
 
 fn sum(dice: &mut Dice) -> Draw {
@@ -123,9 +206,16 @@ fn difference(dice: &mut Dice) -> Draw {
 
 fn fraction(dice: &mut Dice) -> Draw {
     let (part, over, under) = *dice.pick(&[
-        ("half", 1, 2), ("a third", 1, 3), ("a quarter", 1, 4), ("a fifth", 1, 5),
-        ("two thirds", 2, 3), ("three quarters", 3, 4), ("10 percent", 1, 10), ("20 percent", 1, 5),
-        ("50 percent", 1, 2), ("25 percent", 1, 4),
+        ("half", 1, 2),
+        ("a third", 1, 3),
+        ("a quarter", 1, 4),
+        ("a fifth", 1, 5),
+        ("two thirds", 2, 3),
+        ("three quarters", 3, 4),
+        ("10 percent", 1, 10),
+        ("20 percent", 1, 5),
+        ("50 percent", 1, 2),
+        ("25 percent", 1, 4),
     ]);
     let one = dice.range(4, 40);
     let (a, value) = (one * under, one * over);
@@ -139,7 +229,11 @@ fn fraction(dice: &mut Dice) -> Draw {
 
 fn dozens(dice: &mut Dice) -> Draw {
     let (n, unit, size) = *dice.pick(&[
-        (0, "dozen", 12), (1, "dozen", 12), (0, "score", 20), (0, "pairs of", 2), (0, "half dozen", 6),
+        (0, "dozen", 12),
+        (1, "dozen", 12),
+        (0, "score", 20),
+        (0, "pairs of", 2),
+        (0, "half dozen", 6),
     ]);
     let (count, more) = (dice.range(2, 9), dice.range(1, 9) * n);
     let value = count * size + more;

@@ -24,13 +24,22 @@ pub(super) fn families() -> Vec<Family> {
 
 const MEASURE: Parts<&str> = Parts {
     train: &[
-        "{x}", "{attribute} {x}", "a {attribute} of {x}", "{x} {attribute}", "{attribute}: {x}",
-        "{attribute} equal to {x}", "a stated {attribute} of {x}", "{x} as its {attribute}",
-        "just {x}", "the {attribute} given as {x}",
+        "{x}",
+        "{attribute} {x}",
+        "a {attribute} of {x}",
+        "{x} {attribute}",
+        "{attribute}: {x}",
+        "{attribute} equal to {x}",
+        "a stated {attribute} of {x}",
+        "{x} as its {attribute}",
+        "just {x}",
+        "the {attribute} given as {x}",
     ],
     valid: &["{x} for the {attribute}", "its {attribute} at {x}", "nominal {x}"],
     test: &[
-        "{x} in terms of {attribute}", "a {attribute} that amounts to {x}", "exactly {x} of {attribute}",
+        "{x} in terms of {attribute}",
+        "a {attribute} that amounts to {x}",
+        "exactly {x} of {attribute}",
         "a {attribute} corresponding to {x}",
     ],
 };
@@ -41,12 +50,7 @@ fn tenths(n: i64) -> String {
 }
 
 /// A draw that asks in `from` for a document in `to`, or the other way round.
-fn draw(
-    attribute: &str,
-    (from, to): (String, String),
-    working: String,
-    near: Vec<String>,
-) -> Draw {
+fn draw(attribute: &str, (from, to): (String, String), working: String, near: Vec<String>) -> Draw {
     let near = near.into_iter().filter(|value| *value != to).collect();
     Draw {
         working,
@@ -67,7 +71,8 @@ fn scaled(
     let n = dice.range(low, high);
     let in_large = |n: i64| format!("{} {large}", tenths(n));
     let in_small = |n: i64| format!("{} {small}", n * factor / 10);
-    let others: Vec<i64> = (1..=8).flat_map(|step| [n - step, n + step]).filter(|n| *n > 0).collect();
+    let others: Vec<i64> =
+        (1..=8).flat_map(|step| [n - step, n + step]).filter(|n| *n > 0).collect();
     if dice.once_in(2) {
         let mut near: Vec<String> = others.iter().map(|n| in_small(*n)).collect();
         near.push(in_small(n * 10));
@@ -96,7 +101,9 @@ fn multiple(
     let working = if n > 10 && ones > 0 {
         format!(
             "{tens} x {factor} = {}, {ones} x {factor} = {}, together {}.",
-            tens * factor, ones * factor, n * factor
+            tens * factor,
+            ones * factor,
+            n * factor
         )
     } else {
         format!("{n} x {factor} = {}.", n * factor)
@@ -114,15 +121,17 @@ fn temperature(dice: &mut Dice) -> Draw {
     let attribute = "temperature";
     if dice.once_in(2) {
         let fifth = celsius / 5;
-        let working =
-            format!("{celsius} / 5 = {fifth}, x 9 = {}, + 32 = {}.", fifth * 9, fahrenheit(celsius));
+        let working = format!(
+            "{celsius} / 5 = {fifth}, x 9 = {}, + 32 = {}.",
+            fifth * 9,
+            fahrenheit(celsius)
+        );
         let near = others.iter().map(|c| format!("{} F", fahrenheit(*c))).collect();
         draw(attribute, (c, f), working, near)
     } else {
         let rest = fahrenheit(celsius) - 32;
-        let working = format!(
-            "{} - 32 = {rest}, / 9 = {}, x 5 = {celsius}.", fahrenheit(celsius), rest / 9
-        );
+        let working =
+            format!("{} - 32 = {rest}, / 9 = {}, x 5 = {celsius}.", fahrenheit(celsius), rest / 9);
         draw(attribute, (f, c), working, others.iter().map(|c| format!("{c} C")).collect())
     }
 }
@@ -131,7 +140,8 @@ fn duration(dice: &mut Dice) -> Draw {
     let minutes = dice.range(61, 240);
     let hours = |minutes: i64| format!("{} h {} min", minutes / 60, minutes % 60);
     let plain = |minutes: i64| format!("{minutes} minutes");
-    let others: Vec<i64> = (1..=8).flat_map(|step| [minutes - 5 * step, minutes + 5 * step]).collect();
+    let others: Vec<i64> =
+        (1..=8).flat_map(|step| [minutes - 5 * step, minutes + 5 * step]).collect();
     let (h, rest) = (minutes / 60, minutes % 60);
     let attribute = "running time";
     if dice.once_in(2) {
@@ -186,8 +196,7 @@ mod tests {
                     }
                 };
                 let large: f64 = clue.trim_end_matches(ratio.1).trim().parse().expect("number");
-                let small: f64 =
-                    value.split_once(' ').expect("unit").0.parse().expect("number");
+                let small: f64 = value.split_once(' ').expect("unit").0.parse().expect("number");
                 assert!((large * ratio.0 - small).abs() < 1e-6, "{clue} {value}");
             }
         }

@@ -121,8 +121,7 @@ pub(crate) fn group(
 
 /// Makes a training example of `family`.
 pub(crate) fn example(family: &Family, dice: &mut Dice) -> Option<Example> {
-    let Group { documents, queries, .. } =
-        group(family, Split::Train, (1, NEGATIVES + 1), dice)?;
+    let Group { documents, queries, .. } = group(family, Split::Train, (1, NEGATIVES + 1), dice)?;
     let query = queries.into_iter().next()?;
     let positive = documents[query.document].clone();
     let negatives = documents.into_iter().filter(|text| *text != positive).collect();
@@ -135,4 +134,101 @@ pub(crate) fn example(family: &Family, dice: &mut Dice) -> Option<Example> {
         thought: Some(query.thought),
         source: family.name.to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn groups(split: Split, seed: u64) -> Vec<Group> {
+        let size = if split == Split::Train { (1, NEGATIVES + 1) } else { (3, 12) };
+        let mut all = Vec::new();
+        for family in families() {
+            let dice = &mut Dice::new(seed, &format!("{split:?} {}", family.name));
+            all.extend((0..150).filter_map(|_| group(&family, split, size, dice)));
+        }
+        all
+    }
+
+    /// Templates, frames, clue phrasings, nouns and names of a split.
+    fn phrasings(split: Split) -> HashSet<&'static str> {
+        let clues = families().into_iter().flat_map(|family| family.clues.of(split));
+        surface::phrasings(split).into_iter().chain(clues.copied()).collect()
+    }
+
+    #[test]
+    fn splits_share_no_phrasing_and_no_name() {
+        for (one, other) in
+            [(Split::Train, Split::Test), (Split::Train, Split::Valid), (Split::Valid, Split::Test)]
+        {
+            let shared: Vec<_> = phrasings(one).intersection(&phrasings(other)).copied().collect();
+            assert!(shared.is_empty(), "{one:?} and {other:?} share {shared:?}");
+        }
+    }
+
+    #[test]
+    fn every_family_has_enough_phrasings() {
+        assert!(families().len() >= 15);
+        for family in families() {
+            for (split, least) in [(Split::Train, 10), (Split::Valid, 3), (Split::Test, 4)] {
+                assert!(family.clues.of(split).len() >= least, "{}", family.name);
+                assert!(surface::frames(family.kind).of(split).len() >= least);
+                assert!(surface::documents(family.kind).of(split).len() >= least);
+            }
+        }
+    }
+
+    #[test]
+    fn splits_share_no_text_and_no_value_pair() {
+        let shared_values: HashSet<&str> =
+            families().iter().filter(|family| family.shared).map(|family| family.name).collect();
+        let collect = |split| {
+            let (mut texts, mut pairs) = (HashSet::new(), HashSet::new());
+            for group in groups(split, 7) {
+                texts.extend(group.documents);
+                for query in group.queries {
+                    texts.insert(query.query);
+                    if !shared_values.contains(group.family) {
+                        pairs.insert(query.pair);
+                    }
+                }
+            }
+            (texts, pairs)
+        };
+        let (train, train_pairs) = collect(Split::Train);
+        for split in [Split::Valid, Split::Test] {
+            let (texts, pairs) = collect(split);
+            assert!(texts.is_disjoint(&train), "{split:?} shares texts with training");
+            assert!(pairs.is_disjoint(&train_pairs), "{split:?} shares values with training");
+            assert!(pairs.len() > 1000);
+        }
+    }
+
+    #[test]
+    fn documents_differ_in_their_value_and_queries_find_theirs() {
+        for split in Split::ALL {
+            for group in groups(split, 3) {
+                let distinct: HashSet<&String> = group.documents.iter().collect();
+                assert_eq!(distinct.len(), group.documents.len(), "{group:?}");
+                assert!(group.documents.len() >= 4, "{group:?}");
+                for query in &group.queries {
+                    let text = group.documents[query.document].to_lowercase();
+                    let value = query.pair.rsplit('|').next().unwrap_or_default().to_lowercase();
+                    assert!(text.contains(&value), "{query:?} {text}");
+                    assert!(query.thought.to_lowercase().contains(&value), "{query:?}");
+                    assert!(!query.query.contains(['{', '}']), "{query:?}");
+                    assert!(!text.contains(['{', '}']), "{text}");
+                    assert!(query.thought.split(' ').count() <= 40, "{query:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_everything() {
+        assert_eq!(groups(Split::Test, 5), groups(Split::Test, 5));
+        assert_ne!(groups(Split::Test, 5), groups(Split::Test, 6));
+    }
 }

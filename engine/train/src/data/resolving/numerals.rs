@@ -24,62 +24,134 @@ pub(super) fn families() -> Vec<Family> {
 
 const CODE: Parts<&str> = Parts {
     train: &[
-        "{x}", "{item} {x}", "code {x}", "{item} {x} in hexadecimal", "hex {x}", "the value {x}",
-        "hexadecimal {x}", "{x} (hex)", "a hex code of {x}", "{item}: {x}",
+        "{x}",
+        "{item} {x}",
+        "code {x}",
+        "{item} {x} in hexadecimal",
+        "hex {x}",
+        "the value {x}",
+        "hexadecimal {x}",
+        "{x} (hex)",
+        "a hex code of {x}",
+        "{item}: {x}",
     ],
     valid: &["{x} in base sixteen", "the hex word {x}", "{item} = {x}"],
-    test: &["{x} as a hex dump", "the base-16 {item} {x}", "number {x} in hex notation", "status word {x}"],
+    test: &[
+        "{x} as a hex dump",
+        "the base-16 {item} {x}",
+        "number {x} in hex notation",
+        "status word {x}",
+    ],
 };
 const DECIMAL: Parts<&str> = Parts {
     train: &[
-        "{x}", "{item} {x}", "code {x}", "{item} {x} in decimal", "decimal {x}", "the value {x}",
-        "{x} as a decimal number", "{x} (decimal)", "a code of {x}", "{item}: {x}",
+        "{x}",
+        "{item} {x}",
+        "code {x}",
+        "{item} {x} in decimal",
+        "decimal {x}",
+        "the value {x}",
+        "{x} as a decimal number",
+        "{x} (decimal)",
+        "a code of {x}",
+        "{item}: {x}",
     ],
     valid: &["{x} in base ten", "the decimal word {x}", "{item} = {x}"],
-    test: &["{x} in ordinary digits", "the base-10 {item} {x}", "number {x} in decimal notation", "status number {x}"],
+    test: &[
+        "{x} in ordinary digits",
+        "the base-10 {item} {x}",
+        "number {x} in decimal notation",
+        "status number {x}",
+    ],
 };
 const BINARY: Parts<&str> = Parts {
     train: &[
-        "{x}", "{item} {x}", "bits {x}", "{item} {x} in binary", "binary {x}", "the bit pattern {x}",
-        "{x} as bits", "{x} (binary)", "a binary code of {x}", "{item}: {x}",
+        "{x}",
+        "{item} {x}",
+        "bits {x}",
+        "{item} {x} in binary",
+        "binary {x}",
+        "the bit pattern {x}",
+        "{x} as bits",
+        "{x} (binary)",
+        "a binary code of {x}",
+        "{item}: {x}",
     ],
     valid: &["{x} in base two", "the binary word {x}", "{item} = {x}"],
-    test: &["{x} on the lamps", "the base-2 {item} {x}", "number {x} in binary notation", "switches set to {x}"],
+    test: &[
+        "{x} on the lamps",
+        "the base-2 {item} {x}",
+        "number {x} in binary notation",
+        "switches set to {x}",
+    ],
 };
 const WORDS: Parts<&str> = Parts {
     train: &[
-        "{x}", "{item} {x}", "code {x}", "number {x}", "{item} number {x}", "the value {x}",
-        "{x} spelled out", "{x} in words", "a code of {x}", "{item}: {x}",
+        "{x}",
+        "{item} {x}",
+        "code {x}",
+        "number {x}",
+        "{item} number {x}",
+        "the value {x}",
+        "{x} spelled out",
+        "{x} in words",
+        "a code of {x}",
+        "{item}: {x}",
     ],
     valid: &["{x} when spoken", "the figure {x}", "{item} = {x}"],
     test: &["{x} read aloud", "the {item} pronounced {x}", "status {x}", "a number heard as {x}"],
 };
 const CHAPTER: Parts<&str> = Parts {
     train: &[
-        "{item} {x}", "{item} no. {x}", "the {item} {x}", "{item} number {x}", "{x}, the {item},",
-        "the {item} numbered {x}", "{item} ({x})", "{item}: {x}", "the text of {item} {x}",
+        "{item} {x}",
+        "{item} no. {x}",
+        "the {item} {x}",
+        "{item} number {x}",
+        "{x}, the {item},",
+        "the {item} numbered {x}",
+        "{item} ({x})",
+        "{item}: {x}",
+        "the text of {item} {x}",
         "all of {item} {x}",
     ],
     valid: &["{item} marked {x}", "what is called {item} {x}", "{item} / {x}"],
-    test: &["{item} headed {x}", "the part known as {item} {x}", "{item} with the numeral {x}", "just {item} {x}"],
+    test: &[
+        "{item} headed {x}",
+        "the part known as {item} {x}",
+        "{item} with the numeral {x}",
+        "just {item} {x}",
+    ],
 };
 const ORDINAL: Parts<&str> = Parts {
     train: &[
-        "the {x} {item}", "{x} {item}", "the {item} that comes {x}", "its {x} {item}",
-        "the {x} {item} in order", "the {x} of the {item}s", "the {x} {item} of all",
-        "the text of the {x} {item}", "all of the {x} {item}", "{item} the {x}",
+        "the {x} {item}",
+        "{x} {item}",
+        "the {item} that comes {x}",
+        "its {x} {item}",
+        "the {x} {item} in order",
+        "the {x} of the {item}s",
+        "the {x} {item} of all",
+        "the text of the {x} {item}",
+        "all of the {x} {item}",
+        "{item} the {x}",
     ],
     valid: &["the {item} in {x} place", "what is called the {x} {item}", "a {x} {item}"],
-    test: &["the {item} in {x} position", "the {x} {item} counted from the front", "the very {x} {item}", "just the {x} {item}"],
+    test: &[
+        "the {item} in {x} position",
+        "the {x} {item} counted from the front",
+        "the very {x} {item}",
+        "just the {x} {item}",
+    ],
 };
 
 const ITEMS: [&str; 4] = ["code", "error", "fault", "status"];
 const SECTIONS: [&str; 5] = ["chapter", "section", "article", "volume", "part"];
 
 fn near_numbers(n: i64, high: i64) -> impl Iterator<Item = i64> {
-    (1..=7).flat_map(move |step| [n - step, n + step]).chain([n + 16, n - 16]).filter(
-        move |other| (1..=high).contains(other) && *other != n,
-    )
+    (1..=7)
+        .flat_map(move |step| [n - step, n + step])
+        .chain([n + 16, n - 16])
+        .filter(move |other| (1..=high).contains(other) && *other != n)
 }
 
 fn draw(
@@ -101,9 +173,8 @@ fn digit(n: i64) -> String {
 fn hex_to_decimal(dice: &mut Dice) -> Draw {
     let n = dice.range(17, 255);
     let (high, low) = (n / 16, n % 16);
-    let working = format!(
-        "{}, {}: {high} x 16 = {}, + {low} = {n}.", digit(high), digit(low), high * 16
-    );
+    let working =
+        format!("{}, {}: {high} x 16 = {}, + {low} = {n}.", digit(high), digit(low), high * 16);
     let near = near_numbers(n, 255).map(|n| n.to_string()).collect();
     draw(dice, &ITEMS, (format!("0x{n:02X}"), n.to_string()), working, near)
 }
@@ -114,7 +185,9 @@ fn decimal_to_hex(dice: &mut Dice) -> Draw {
     let show = |n: i64| if n < 10 { String::new() } else { format!(", {n} is {n:X}") };
     let working = format!(
         "{high} x 16 = {}, rest {low}{}{}: 0x{n:02X}.",
-        high * 16, show(high), if low == high { String::new() } else { show(low) }
+        high * 16,
+        show(high),
+        if low == high { String::new() } else { show(low) }
     );
     let near = near_numbers(n, 255).map(|n| format!("0x{n:02X}")).collect();
     draw(dice, &ITEMS, (n.to_string(), format!("0x{n:02X}")), working, near)
@@ -204,7 +277,8 @@ mod tests {
 
     #[test]
     fn numerals() {
-        let known = [(4, "IV"), (9, "IX"), (14, "XIV"), (39, "XXXIX"), (40, "XL"), (88, "LXXXVIII")];
+        let known =
+            [(4, "IV"), (9, "IX"), (14, "XIV"), (39, "XXXIX"), (40, "XL"), (88, "LXXXVIII")];
         for (n, text) in known {
             assert_eq!(roman(n), text);
         }
@@ -218,7 +292,13 @@ mod tests {
         for n in 1..90 {
             let values: Vec<i64> = roman(n)
                 .chars()
-                .map(|sign| match sign { 'I' => 1, 'V' => 5, 'X' => 10, 'L' => 50, _ => 100 })
+                .map(|sign| match sign {
+                    'I' => 1,
+                    'V' => 5,
+                    'X' => 10,
+                    'L' => 50,
+                    _ => 100,
+                })
                 .collect();
             let sum: i64 = (0..values.len())
                 .map(|i| match values.get(i + 1) {

@@ -1,10 +1,7 @@
 //! Subjects, frames and document templates: all that surrounds clue and value.
 
 use super::{
-    super::{
-        dice::Dice,
-        split::Split,
-    },
+    super::{dice::Dice, split::Split},
     family::{Draw, Family, Topic},
 };
 
