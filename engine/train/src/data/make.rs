@@ -22,7 +22,7 @@ use super::{
 /// Groups, queries a group and documents a group of a family in an evaluation set.
 const GROUPS: usize = 4;
 const GROUP_QUERIES: usize = 3;
-const GROUP_DOCUMENTS: usize = 12;
+const GROUP_DOCUMENTS: usize = 15;
 /// Queries of the other kinds in an evaluation set, and documents beside theirs.
 const PLAIN: (usize, usize) = (400, 800);
 const EXPLAIN: (usize, usize) = (250, 350);

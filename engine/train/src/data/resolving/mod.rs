@@ -87,24 +87,23 @@ pub(crate) fn group(
     let item = first.item.clone();
     let write = |value: &str| surface::document(template, &subject, value, &item, &detail);
 
-    let mut values = vec![first.value.clone()];
-    let mut near = first.near.clone();
-    dice.shuffle(&mut near);
-    for value in near {
-        if values.len() < documents && !values.contains(&value) {
-            values.push(value);
-        }
-    }
     let mut asked = vec![(first, pair)];
     for _ in 1..queries {
-        // Another value of the same subject; what it names may be among the siblings already.
         let Some((mut other, pair)) = draw(family, split, dice) else { break };
         other.set_item(&item);
         if asked.iter().all(|(draw, _)| draw.value != other.value) {
-            if !values.contains(&other.value) {
-                values.push(other.value.clone());
-            }
             asked.push((other, pair));
+        }
+    }
+    let mut values: Vec<String> = asked.iter().map(|(draw, _)| draw.value.clone()).collect();
+    // Each value gets siblings of its own in turn: near values of one are far from another.
+    let mut near: Vec<Vec<String>> = asked.iter().map(|(draw, _)| draw.near.clone()).collect();
+    near.iter_mut().for_each(|values| dice.shuffle(values));
+    while values.len() < documents && near.iter().any(|values| !values.is_empty()) {
+        for value in near.iter_mut().filter_map(Vec::pop) {
+            if values.len() < documents && !values.contains(&value) {
+                values.push(value);
+            }
         }
     }
     dice.shuffle(&mut values);
