@@ -20,6 +20,7 @@
 mod beir;
 mod bm25;
 mod cache;
+pub mod data;
 mod encode;
 mod error;
 mod evaluate;

@@ -7,12 +7,18 @@ use clap::{Args, Subcommand};
 use twn_encoder::open_device;
 use twn_train::learn::{LogLine, RunEnd, TrainOptions, train};
 
-use super::{Outcome, Session, model};
+use super::{Outcome, Session, model, train_data};
 use crate::{config::Flag, output::Progress};
 
 /// Train adapters for a backbone
 #[derive(Debug, Clone, Subcommand)]
 pub enum TrainCommand {
+    /// Make training files and evaluation sets
+    ///
+    /// Resolving queries are generated; the other kinds come from files of packages that
+    /// have been unpacked, and are left out where no folder is named. The same inputs and
+    /// seed give the same files.
+    Data(train_data::DataArgs),
     /// Train by a recipe, or go on with a run that was broken off
     ///
     /// The run's folder holds checkpoints, log.jsonl and, at the end, adapters/, which
@@ -49,7 +55,7 @@ pub struct RunArgs {
 impl TrainCommand {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
-        let Self::Run(arguments) = self;
+        let Self::Run(arguments) = self else { return Vec::new() };
         arguments.model.iter().flat_map(|name| model::flags(name)).collect()
     }
 }
@@ -59,8 +65,14 @@ impl TrainCommand {
 /// # Errors
 /// Fails when recipe, data or model cannot be used, or the training fails.
 pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Outcome> {
-    let TrainCommand::Run(arguments) = command;
     let output = session.output;
+    let arguments = match command {
+        TrainCommand::Data(arguments) => {
+            let making = tokio::task::spawn_blocking(move || train_data::run(arguments, output));
+            return making.await.context("making data panicked")?;
+        }
+        TrainCommand::Run(arguments) => arguments,
+    };
     let model = model::locate(session, arguments.pull).await?;
     let options = TrainOptions {
         recipe: arguments.recipe,
