@@ -10,7 +10,7 @@ use twn_encoder::{
     ReasoningPolicy, Route,
 };
 
-use crate::{
+use super::{
     beir::{Beir, BeirDocument},
     bm25::Bm25,
     cache::{Cache, CacheKey, is_unit},

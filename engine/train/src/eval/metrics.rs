@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 /// The cut-off of the reported metrics.
-pub(crate) const CUTOFF: usize = 10;
+pub(super) const CUTOFF: usize = 10;
 
 /// The relevant documents of a query with their grades, all at least 1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn metrics_equal_those_of_trec_eval() {
         let golden: Vec<Golden> =
-            serde_json::from_str(include_str!("../tests/golden/metrics.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/golden/metrics.json")).unwrap();
         assert!(golden.len() >= 50);
         for (case, want) in golden.iter().enumerate() {
             let relevance = Relevance::new(want.judgments.iter().copied());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use twn_encoder::ReasoningMode;
 
-use crate::{
+use super::{
     beir::Beir,
     error::EvalError,
     metrics::QueryScores,

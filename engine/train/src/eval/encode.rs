@@ -10,25 +10,25 @@ use twn_encoder::{
 
 /// How much runs at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BatchLimits {
+pub(super) struct BatchLimits {
     /// Prompt tokens of one batch of direct embeddings.
-    pub(crate) tokens: usize,
+    pub(super) tokens: usize,
     /// Thoughts decoded together.
-    pub(crate) thoughts: usize,
+    pub(super) thoughts: usize,
 }
 
 /// What became of one prompt.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Encoded {
-    pub(crate) embedding: Vec<f32>,
-    pub(crate) route: Route,
-    pub(crate) prompt_tokens: u32,
-    pub(crate) reasoning_tokens: u32,
+pub(super) struct Encoded {
+    pub(super) embedding: Vec<f32>,
+    pub(super) route: Route,
+    pub(super) prompt_tokens: u32,
+    pub(super) reasoning_tokens: u32,
 }
 
 /// Encodes prompts and gives the results in their order. `done` is told each time how many
 /// prompts are finished.
-pub(crate) fn encode_all<E: Embedder>(
+pub(super) fn encode_all<E: Embedder>(
     encoder: &mut E,
     prompts: &[Prompt],
     policy: &ReasoningPolicy,
@@ -152,7 +152,7 @@ fn batch_len(prompts: &[Prompt], max_tokens: usize, max_prompts: usize) -> usize
 }
 
 /// Cuts a prompt's content to `max_tokens` tokens; the template around it stays whole.
-pub(crate) fn cut_content(prompt: &mut Prompt, max_tokens: usize) {
+pub(super) fn cut_content(prompt: &mut Prompt, max_tokens: usize) {
     let range = prompt.content.clone();
     let is_inside = range.start <= range.end && range.end <= prompt.tokens.len();
     if !is_inside || range.len() <= max_tokens {

@@ -14,7 +14,7 @@ use std::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{error::EvalError, metrics::Relevance};
+use super::{error::EvalError, metrics::Relevance};
 
 /// Bytes of one line; a longer one is refused.
 const MAX_LINE_BYTES: u64 = 16 << 20;

@@ -5,7 +5,7 @@
 ///
 /// `rows` holds one vector of `query.len()` floats for each entry of `present`. With
 /// unit vectors the similarity is the cosine.
-pub(crate) fn nearest(query: &[f32], rows: &[f32], present: &[bool], k: usize) -> Vec<u32> {
+pub(super) fn nearest(query: &[f32], rows: &[f32], present: &[bool], k: usize) -> Vec<u32> {
     let scored = rows
         .chunks_exact(query.len())
         .zip(present)
@@ -16,7 +16,7 @@ pub(crate) fn nearest(query: &[f32], rows: &[f32], present: &[bool], k: usize) -
 }
 
 /// Keeps the `k` best of `scored`, highest score first, then lowest position.
-pub(crate) fn best(mut scored: Vec<(f64, u32)>, k: usize) -> Vec<u32> {
+pub(super) fn best(mut scored: Vec<(f64, u32)>, k: usize) -> Vec<u32> {
     let order = |a: &(f64, u32), b: &(f64, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     if k > 0 && k < scored.len() {
         scored.select_nth_unstable_by(k - 1, order);

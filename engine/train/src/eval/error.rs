@@ -55,11 +55,11 @@ pub enum EvalError {
 }
 
 impl EvalError {
-    pub(crate) fn line(path: &Path, line: usize, problem: impl Into<String>) -> Self {
+    pub(super) fn line(path: &Path, line: usize, problem: impl Into<String>) -> Self {
         Self::Line { path: path.to_owned(), line, problem: problem.into() }
     }
 
-    pub(crate) fn data(path: &Path, problem: impl Into<String>) -> Self {
+    pub(super) fn data(path: &Path, problem: impl Into<String>) -> Self {
         Self::Data { path: path.to_owned(), problem: problem.into() }
     }
 }
