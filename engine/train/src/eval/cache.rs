@@ -16,10 +16,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use twn_encoder::Route;
 
-use super::{encode::Encoded, error::EvalError};
+use super::error::EvalError;
 
 const HEADER_BYTES: usize = 12;
 const NORM_TOLERANCE: f32 = 1e-2;
+
+/// One document's vector and what it cost.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Encoded {
+    pub(super) embedding: Vec<f32>,
+    pub(super) route: Route,
+    pub(super) prompt_tokens: u32,
+    pub(super) reasoning_tokens: u32,
+}
 
 /// Everything that the documents' vectors depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,35 +1,42 @@
-//! One system in one mode over one test collection.
+//! One encoder over one test collection, in as many modes as are asked for.
+//!
+//! The corpus is embedded once, and every query once directly and, where a mode needs it,
+//! once after a thought. What a mode scores is then read off, since thoughts are greedy:
+//! adaptive answers are those that a run under the gate would give.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use twn_encoder::{
-    Content, EmbedKind, Embedder, EncodeInput, EncoderError, Prepare, Prompt, ReasoningMode,
-    ReasoningPolicy, Route,
-};
+use twn_encoder::{EmbedKind, ReasoningMode};
 
 use super::{
-    beir::{Beir, BeirDocument},
-    bm25::Bm25,
-    cache::{Cache, CacheKey, is_unit},
-    encode::{BatchLimits, Encoded, cut_content, encode_all},
+    beir::{Beir, BeirQuery},
+    calibration::GateReport,
+    documents::{Documents, check, embed_documents},
     error::EvalError,
-    metrics::{CUTOFF, QueryScores},
-    ranking::nearest,
-    report::{Evaluation, Row, mode_name},
+    frontier::Frontier,
+    latency::{Latency, RouteLatency},
+    metrics::{CUTOFF, QueryScores, recall},
+    outcome::{Judged, JudgedThought, QueryOutcome},
+    ranking::{Rows, rank},
+    row::{Evaluation, QueryResult, Row, mode_name},
+    source::{EmbedOptions, Embedded, Input, Pass, Source, SourceInfo, Think},
 };
 
-/// Documents that are encoded between two writes to the cache.
-const CHUNK_DOCUMENTS: usize = 64;
+/// Further cut-offs of recall, at most.
+const RECALL_CUTOFFS_MAX: usize = 16;
 
 /// How to evaluate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvalOptions {
+    /// When queries think: a row for each.
+    pub modes: Vec<ReasoningMode>,
+    /// Think about every query, whatever the modes, so that gate and frontier are judged.
+    pub judge_gate: bool,
+    /// Name of the system; `None` takes the model's.
+    pub system: Option<String>,
     /// The gate's threshold; `None` takes the encoder's own.
     pub threshold: Option<f32>,
-    /// Thought tokens of one query at most; `None` takes the encoder's own.
+    /// Thought tokens of one input at most; `None` takes the encoder's own.
     pub token_budget: Option<u32>,
     /// Whether documents may think. They are embedded directly unless asked otherwise.
     pub document_mode: ReasoningMode,
@@ -37,14 +44,15 @@ pub struct EvalOptions {
     pub max_document_tokens: Option<usize>,
     /// Evaluates the first so many queries only.
     pub limit_queries: Option<usize>,
+    /// Further cut-offs of recall, beside 10.
+    pub recall_at: Vec<usize>,
+    /// Queries, spread over the data, that are embedded once more and alone for their
+    /// latency; 0 measures none.
+    pub latency_queries: usize,
     /// Instruction of the queries; `None` takes the encoder's own.
     pub query_instruction: Option<String>,
     /// Instruction of the documents; `None` takes the encoder's own.
     pub document_instruction: Option<String>,
-    /// Prompt tokens of one batch.
-    pub batch_tokens: usize,
-    /// Thoughts decoded together.
-    pub thoughts: usize,
     /// Folder of document embeddings to reuse and to fill; `None` keeps nothing.
     pub cache: Option<PathBuf>,
 }
@@ -52,15 +60,18 @@ pub struct EvalOptions {
 impl Default for EvalOptions {
     fn default() -> Self {
         Self {
+            modes: vec![ReasoningMode::Never],
+            judge_gate: false,
+            system: None,
             threshold: None,
             token_budget: None,
             document_mode: ReasoningMode::Never,
             max_document_tokens: None,
             limit_queries: None,
+            recall_at: Vec::new(),
+            latency_queries: 0,
             query_instruction: None,
             document_instruction: None,
-            batch_tokens: 2_048,
-            thoughts: 8,
             cache: None,
         }
     }
@@ -72,16 +83,49 @@ impl EvalOptions {
         self.limit_queries.unwrap_or(usize::MAX).min(data.queries.len())
     }
 
-    fn check(&self) -> Result<(), EvalError> {
+    pub(super) fn threshold(&self, info: &SourceInfo) -> f32 {
+        self.threshold.unwrap_or(info.gate_threshold)
+    }
+
+    pub(super) fn token_budget(&self, info: &SourceInfo) -> u32 {
+        self.token_budget.unwrap_or(info.token_budget)
+    }
+
+    /// Who has to think so that every mode can be read off.
+    fn think(&self, info: &SourceInfo) -> Think {
+        if self.judge_gate || self.modes.contains(&ReasoningMode::Always) {
+            Think::Everybody
+        } else if self.modes.contains(&ReasoningMode::Auto) {
+            Think::Above(self.threshold(info))
+        } else {
+            Think::Nobody
+        }
+    }
+
+    fn query_options(&self, info: &SourceInfo) -> EmbedOptions {
+        EmbedOptions {
+            kind: EmbedKind::Query,
+            instruction: self.query_instruction.clone(),
+            think: self.think(info),
+            token_budget: self.token_budget(info),
+            max_content_tokens: None,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), EvalError> {
         let counts = [
-            ("batch_tokens", Some(self.batch_tokens)),
-            ("thoughts", Some(self.thoughts)),
+            ("modes", Some(self.modes.len())),
             ("max_document_tokens", self.max_document_tokens),
             ("limit_queries", self.limit_queries),
             ("token_budget", self.token_budget.map(|budget| budget as usize)),
+            ("recall_at", self.recall_at.iter().min().copied()),
         ];
         if let Some((option, _)) = counts.into_iter().find(|(_, value)| *value == Some(0)) {
             return Err(EvalError::Option { option, problem: "is 0, at least 1 is needed".into() });
+        }
+        if self.recall_at.len() > RECALL_CUTOFFS_MAX {
+            let problem = format!("{} cut-offs, at most {RECALL_CUTOFFS_MAX}", self.recall_at.len());
+            return Err(EvalError::Option { option: "recall_at", problem });
         }
         match self.threshold {
             Some(threshold) if !(0.0..=1.0).contains(&threshold) => Err(EvalError::Option {
@@ -93,301 +137,226 @@ impl EvalOptions {
     }
 }
 
-/// What is being encoded.
+/// What is being embedded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The corpus.
     Documents,
     /// The queries.
     Queries,
+    /// Single queries, for their latency.
+    Latency,
 }
 
 /// How far an evaluation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being encoded.
+    /// What is being embedded.
     pub stage: Stage,
-    /// So many are encoded.
+    /// So many are embedded.
     pub done: usize,
     /// Of so many.
     pub total: usize,
 }
 
-/// Evaluates an encoder with queries in `mode`.
+/// What an encoder did on one test collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderEvaluation {
+    /// One for each mode, in the options' order.
+    pub evaluations: Vec<Evaluation>,
+    /// One for each query, in the data's order.
+    pub outcomes: Vec<QueryOutcome>,
+    /// How good the gate is, when every query was thought about.
+    pub gate: Option<GateReport>,
+    /// What quality costs, when every query was thought about.
+    pub frontier: Option<Frontier>,
+    /// How long a query takes alone, if that was asked for.
+    pub latency: Option<Latency>,
+}
+
+/// Evaluates an encoder.
 ///
 /// # Errors
-/// Fails when an option is out of bounds, the encoder refuses a document or query or
+/// Fails when an option is out of bounds, the source refuses a document or query or
 /// gives a vector that is not of unit length, or the cache cannot be read or written.
-pub fn evaluate<E: Embedder>(
-    encoder: &mut E,
+pub fn evaluate(
+    source: &mut dyn Source,
     data: &Beir,
-    mode: ReasoningMode,
     options: &EvalOptions,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Evaluation, EvalError> {
+) -> Result<EncoderEvaluation, EvalError> {
     options.check()?;
+    let documents = embed_documents(source, data, options, progress)?;
+    let rows = documents.rows(source.info().dimension);
+
+    let queries = &data.queries[..options.queries(data)];
+    let inputs: Vec<Input> = queries.iter().map(input).collect();
+    let how = options.query_options(source.info());
+    let total = inputs.len();
+    let mut report = |done| progress(Progress { stage: Stage::Queries, done, total });
+    let pass = source.embed(&inputs, &how, &mut report)?;
+    check(source, &inputs, &pass.embedded)?;
+
     let started = Instant::now();
-    let documents = encode_documents(encoder, data, options, progress)?;
-    let queries = encode_queries(encoder, data, mode, options, progress)?;
-
-    let dimension = encoder.info().dimension;
-    let rows = documents.rows(dimension);
-    let present: Vec<bool> = documents.encoded.iter().map(Option::is_some).collect();
-    let scores: Vec<QueryScores> = data
-        .queries
+    let judge = Judge { rows: &rows, recall_at: &options.recall_at };
+    let outcomes: Vec<QueryOutcome> = queries
         .iter()
-        .zip(&queries.encoded)
-        .map(|(query, encoded)| {
-            let ranking = nearest(&encoded.embedding, &rows, &present, CUTOFF);
-            QueryScores::of(&ranking, &query.relevance)
-        })
+        .zip(&pass.embedded)
+        .map(|(query, embedded)| judge.outcome(query, embedded))
         .collect();
-
-    let info = encoder.info();
-    let tokens =
-        |all: &[Encoded]| all.iter().map(|one| f64::from(one.reasoning_tokens)).sum::<f64>();
-    let filled: Vec<&Encoded> = documents.encoded.iter().flatten().collect();
-    let row = Row {
-        system: info.model.clone(),
-        mode: Some(mode_name(mode)),
-        trained: Some(info.trained),
-        scores: QueryScores::mean(&scores),
-        think_rate: Some(think_rate(queries.encoded.iter())),
-        reasoning_tokens_per_query: Some(
-            tokens(&queries.encoded) / queries.encoded.len().max(1) as f64,
-        ),
-        document_think_rate: Some(think_rate(filled.into_iter())),
-        seconds: started.elapsed().as_secs_f64(),
-        document_seconds: documents.seconds.as_secs_f64(),
-        query_seconds: queries.seconds.as_secs_f64(),
-        cached_documents: documents.cached,
-        encoded_document_tokens: documents.tokens,
-        max_document_tokens: options.max_document_tokens,
+    let made = Made {
+        info: source.info(),
+        documents: &documents,
+        pass: &pass,
+        ranking_seconds: started.elapsed().as_secs_f64(),
+        queries,
+        outcomes: &outcomes,
     };
-    Ok(Evaluation { row, scores })
+    let evaluations = options.modes.iter().map(|mode| made.evaluation(*mode, options)).collect();
+    let all_thought = how.think == Think::Everybody;
+    let gate = all_thought.then(|| GateReport::of(&outcomes)).flatten();
+    let frontier = all_thought.then(|| Frontier::of(&outcomes));
+    let latency = measure_latency(source, &inputs, &how, options.latency_queries, progress)?;
+    Ok(EncoderEvaluation { evaluations, outcomes, gate, frontier, latency })
 }
 
-/// Evaluates the lexical baseline.
-pub fn evaluate_bm25(data: &Beir, options: &EvalOptions) -> Evaluation {
-    let started = Instant::now();
-    let index = Bm25::new(data.documents.iter().map(|document| document.content()));
-    let indexed = started.elapsed();
-    let scores: Vec<QueryScores> = data.queries[..options.queries(data)]
-        .iter()
-        .map(|query| QueryScores::of(&index.rank(&query.text, CUTOFF), &query.relevance))
-        .collect();
-    let seconds = started.elapsed();
-    let row = Row {
-        system: "bm25".into(),
-        mode: None,
-        trained: None,
-        scores: QueryScores::mean(&scores),
-        think_rate: None,
-        reasoning_tokens_per_query: None,
-        document_think_rate: None,
-        seconds: seconds.as_secs_f64(),
-        document_seconds: indexed.as_secs_f64(),
-        query_seconds: (seconds - indexed).as_secs_f64(),
-        cached_documents: 0,
-        encoded_document_tokens: 0,
-        max_document_tokens: None,
-    };
-    Evaluation { row, scores }
+fn input(query: &BeirQuery) -> Input {
+    Input { name: format!("query `{}`", query.id), text: query.text.clone() }
 }
 
-fn think_rate<'a>(encoded: impl ExactSizeIterator<Item = &'a Encoded>) -> f64 {
-    let count = encoded.len().max(1) as f64;
-    encoded.filter(|one| one.route == Route::Reasoned).count() as f64 / count
+/// Scores embeddings against the corpus.
+struct Judge<'a> {
+    rows: &'a Rows,
+    recall_at: &'a [usize],
 }
 
-/// The corpus's embeddings; `None` is a document without content.
-struct Documents {
-    encoded: Vec<Option<Encoded>>,
-    cached: usize,
-    tokens: u64,
-    seconds: Duration,
+impl Judge<'_> {
+    fn outcome(&self, query: &BeirQuery, embedded: &Embedded) -> QueryOutcome {
+        QueryOutcome {
+            gate_score: embedded.gate_score,
+            direct: self.judged(query, &embedded.direct),
+            reasoned: embedded.reasoned.as_ref().map(|thought| JudgedThought {
+                judged: self.judged(query, &thought.embedding),
+                reasoning_tokens: thought.reasoning_tokens,
+            }),
+        }
+    }
+
+    fn judged(&self, query: &BeirQuery, embedding: &[f32]) -> Judged {
+        let depth = self.recall_at.iter().copied().fold(CUTOFF, usize::max);
+        let ranked = rank(embedding, self.rows, &query.relevance, depth);
+        let recall_at = |k: &usize| recall(&ranked.nearest, &query.relevance, *k);
+        Judged {
+            scores: QueryScores::of(&ranked.nearest, &query.relevance),
+            recall_at: self.recall_at.iter().map(recall_at).collect(),
+            margin: ranked.margin,
+        }
+    }
 }
 
-impl Documents {
-    /// The vectors end to end, zeros for a document without content.
-    fn rows(&self, dimension: usize) -> Vec<f32> {
-        let mut rows = vec![0.0; self.encoded.len() * dimension];
-        for (row, encoded) in rows.chunks_exact_mut(dimension).zip(&self.encoded) {
-            if let Some(encoded) = encoded {
-                row.copy_from_slice(&encoded.embedding);
+/// Everything that the rows are read off.
+struct Made<'a> {
+    info: &'a SourceInfo,
+    documents: &'a Documents,
+    pass: &'a Pass,
+    ranking_seconds: f64,
+    queries: &'a [BeirQuery],
+    outcomes: &'a [QueryOutcome],
+}
+
+impl Made<'_> {
+    fn evaluation(&self, mode: ReasoningMode, options: &EvalOptions) -> Evaluation {
+        let threshold = options.threshold(self.info);
+        let thoughts: Vec<Option<&JudgedThought>> =
+            self.outcomes.iter().map(|outcome| outcome.thought(mode, threshold)).collect();
+        let per_query: Vec<QueryResult> = self
+            .queries
+            .iter()
+            .zip(self.outcomes)
+            .zip(&thoughts)
+            .map(|((query, outcome), thought)| QueryResult {
+                id: query.id.clone(),
+                scores: thought.map_or(&outcome.direct, |thought| &thought.judged).scores,
+                gate_score: Some(outcome.gate_score),
+                reasoning_tokens: thought.map(|thought| thought.reasoning_tokens),
+            })
+            .collect();
+        let query_seconds = self.query_seconds(&thoughts);
+        let row = Row {
+            threshold: (mode == ReasoningMode::Auto).then_some(threshold),
+            trained: Some(self.info.trained),
+            recall_at: self.recall_at(&thoughts, options),
+            document_think_rate: Some(self.documents.think_rate()),
+            seconds: self.documents.seconds + query_seconds + self.ranking_seconds,
+            document_seconds: self.documents.seconds,
+            query_seconds,
+            cached_documents: self.documents.cached,
+            recalled_queries: self.pass.recalled,
+            encoded_document_tokens: self.documents.tokens,
+            max_document_tokens: options.max_document_tokens,
+            ..Row::of(
+                options.system.clone().unwrap_or_else(|| self.info.system.clone()),
+                Some(mode_name(mode)),
+                &per_query,
+            )
+        };
+        Evaluation { row, per_query: Some(per_query) }
+    }
+
+    /// The time that this mode's embeddings took. Modes share the pass, so a mode that
+    /// thinks about some queries has the thoughts' time by its share of their tokens.
+    fn query_seconds(&self, thoughts: &[Option<&JudgedThought>]) -> f64 {
+        let tokens = |thought: &JudgedThought| f64::from(thought.reasoning_tokens);
+        let own: f64 = thoughts.iter().flatten().map(|thought| tokens(thought)).sum();
+        let all: f64 =
+            self.outcomes.iter().filter_map(|one| one.reasoned.as_ref()).map(tokens).sum();
+        let share = if all > 0.0 { own / all } else { 0.0 };
+        self.pass.direct_seconds + share * self.pass.thought_seconds
+    }
+
+    fn recall_at(
+        &self,
+        thoughts: &[Option<&JudgedThought>],
+        options: &EvalOptions,
+    ) -> BTreeMap<usize, f64> {
+        let count = self.outcomes.len().max(1) as f64;
+        let mean = |index: usize| {
+            let one = |(outcome, thought): (&QueryOutcome, &Option<&JudgedThought>)| {
+                let judged = thought.map_or(&outcome.direct, |thought| &thought.judged);
+                judged.recall_at.get(index).copied().unwrap_or(0.0)
+            };
+            self.outcomes.iter().zip(thoughts).map(one).sum::<f64>() / count
+        };
+        options.recall_at.iter().enumerate().map(|(index, k)| (*k, mean(index))).collect()
+    }
+}
+
+/// Embeds queries one at a time, evenly spread over the data.
+fn measure_latency(
+    source: &mut dyn Source,
+    inputs: &[Input],
+    how: &EmbedOptions,
+    most: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Latency>, EvalError> {
+    let total = most.min(inputs.len());
+    if total == 0 {
+        return Ok(None);
+    }
+    let (mut direct, mut reasoned) = (Vec::new(), Vec::new());
+    for turn in 0..total {
+        let input = &inputs[turn * inputs.len() / total..][..1];
+        let pass = source.embed(input, how, &mut |_| {})?;
+        // What was recalled says nothing about the encoder.
+        if pass.recalled == 0 {
+            direct.push(pass.direct_seconds);
+            if pass.embedded.iter().any(|one| one.reasoned.is_some()) {
+                reasoned.push(pass.direct_seconds + pass.thought_seconds);
             }
         }
-        rows
+        progress(Progress { stage: Stage::Latency, done: turn + 1, total });
     }
-}
-
-fn encode_documents<E: Embedder>(
-    encoder: &mut E,
-    data: &Beir,
-    options: &EvalOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Documents, EvalError> {
-    let policy = policy(encoder, options.document_mode, options);
-    let mut cache = match &options.cache {
-        Some(root) => Some(Cache::open(root, &cache_key(encoder, data, &policy, options))?),
-        None => None,
-    };
-    let mut encoded = cache.as_mut().map_or_else(Vec::new, Cache::take_records);
-    let cached = encoded.len();
-
-    let started = Instant::now();
-    let total = data.documents.len();
-    for chunk in data.documents[cached..].chunks(CHUNK_DOCUMENTS) {
-        let before = encoded.len();
-        let mut report =
-            |done| progress(Progress { stage: Stage::Documents, done: before + done, total });
-        let records = encode_chunk(encoder, chunk, &policy, options, &mut report)?;
-        if let Some(cache) = &mut cache {
-            cache.append(&records)?;
-        }
-        encoded.extend(records);
-    }
-    let tokens = encoded[cached..].iter().flatten().map(|one| u64::from(one.prompt_tokens)).sum();
-    Ok(Documents { encoded, cached, tokens, seconds: started.elapsed() })
-}
-
-/// Encodes the documents that have content, in one go.
-fn encode_chunk<E: Embedder>(
-    encoder: &mut E,
-    chunk: &[BeirDocument],
-    policy: &ReasoningPolicy,
-    options: &EvalOptions,
-    done: &mut dyn FnMut(usize),
-) -> Result<Vec<Option<Encoded>>, EvalError> {
-    let prompter = encoder.prompter();
-    let mut filled = Vec::new();
-    let mut prompts = Vec::new();
-    for (position, document) in chunk.iter().enumerate() {
-        let content = document.content();
-        if content.is_empty() {
-            continue;
-        }
-        let instruction = options.document_instruction.clone();
-        let what = || format!("document `{}`", document.id);
-        let mut prompt = prepare(&*prompter, content, instruction, EmbedKind::Document, what)?;
-        cut_content(&mut prompt, options.max_document_tokens.unwrap_or(usize::MAX));
-        filled.push(position);
-        prompts.push(prompt);
-    }
-    let what = |index: usize| {
-        let document = filled.get(index).map(|position| chunk[*position].id.as_str());
-        format!("document `{}`", document.unwrap_or_default())
-    };
-    let embedded = encode_checked(encoder, &prompts, policy, options, done, &what)?;
-    let mut records = vec![None; chunk.len()];
-    for (position, one) in filled.into_iter().zip(embedded) {
-        records[position] = Some(one);
-    }
-    Ok(records)
-}
-
-struct Queries {
-    encoded: Vec<Encoded>,
-    seconds: Duration,
-}
-
-fn encode_queries<E: Embedder>(
-    encoder: &mut E,
-    data: &Beir,
-    mode: ReasoningMode,
-    options: &EvalOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Queries, EvalError> {
-    let started = Instant::now();
-    let queries = &data.queries[..options.queries(data)];
-    let prompter = encoder.prompter();
-    let what = |index: usize| format!("query `{}`", queries[index].id);
-    let prompts = queries
-        .iter()
-        .enumerate()
-        .map(|(index, query)| {
-            let instruction = options.query_instruction.clone();
-            let text = query.text.clone();
-            prepare(&*prompter, text, instruction, EmbedKind::Query, || what(index))
-        })
-        .collect::<Result<Vec<Prompt>, EvalError>>()?;
-    let total = prompts.len();
-    let mut report = |done| progress(Progress { stage: Stage::Queries, done, total });
-    let policy = policy(encoder, mode, options);
-    let encoded = encode_checked(encoder, &prompts, &policy, options, &mut report, &what)?;
-    Ok(Queries { encoded, seconds: started.elapsed() })
-}
-
-fn prepare(
-    prompter: &dyn Prepare,
-    text: String,
-    instruction: Option<String>,
-    kind: EmbedKind,
-    what: impl Fn() -> String,
-) -> Result<Prompt, EvalError> {
-    let input = EncodeInput { content: Content::text(text), instruction, kind };
-    prompter.prepare(&input).map_err(|source| EvalError::Encode { what: what(), source })
-}
-
-/// Encodes, and refuses vectors that cannot be ranked. `what` names an input for errors.
-fn encode_checked<E: Embedder>(
-    encoder: &mut E,
-    prompts: &[Prompt],
-    policy: &ReasoningPolicy,
-    options: &EvalOptions,
-    done: &mut dyn FnMut(usize),
-    what: &dyn Fn(usize) -> String,
-) -> Result<Vec<Encoded>, EvalError> {
-    let limits = BatchLimits { tokens: options.batch_tokens, thoughts: options.thoughts };
-    let batch = |source: EncoderError| {
-        let last = what(prompts.len().saturating_sub(1));
-        EvalError::Encode { what: format!("a batch from {} to {last}", what(0)), source }
-    };
-    let encoded = encode_all(encoder, prompts, policy, limits, done).map_err(batch)?;
-    let dimension = encoder.info().dimension;
-    for (index, one) in encoded.iter().enumerate() {
-        let problem = if one.embedding.len() != dimension {
-            format!("{} dimensions instead of {dimension}", one.embedding.len())
-        } else if !is_unit(&one.embedding) {
-            "a length other than 1".to_owned()
-        } else {
-            continue;
-        };
-        return Err(EvalError::Vector { what: what(index), problem });
-    }
-    Ok(encoded)
-}
-
-fn policy<E: Embedder>(encoder: &E, mode: ReasoningMode, options: &EvalOptions) -> ReasoningPolicy {
-    let info = encoder.info();
-    ReasoningPolicy {
-        mode,
-        threshold: options.threshold.unwrap_or(info.gate_threshold),
-        token_budget: options.token_budget.unwrap_or(info.token_budget),
-        temperature: 0.0,
-        seed: 0,
-        convergence: None,
-    }
-}
-
-fn cache_key<E: Embedder>(
-    encoder: &E,
-    data: &Beir,
-    policy: &ReasoningPolicy,
-    options: &EvalOptions,
-) -> CacheKey {
-    let info = encoder.info();
-    let policy = match policy.mode {
-        ReasoningMode::Never => "never".to_owned(),
-        mode => format!("{} {} {}", mode_name(mode), policy.threshold, policy.token_budget),
-    };
-    CacheKey {
-        fingerprint: info.fingerprint.clone(),
-        corpus_digest: data.corpus_digest(),
-        documents: data.documents.len(),
-        dimension: info.dimension,
-        max_document_tokens: options.max_document_tokens,
-        instruction: options.document_instruction.clone(),
-        policy,
-    }
+    let latency =
+        Latency { direct: RouteLatency::of(direct), reasoned: RouteLatency::of(reasoned) };
+    Ok(Some(latency))
 }

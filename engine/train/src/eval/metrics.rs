@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The cut-off of the reported metrics.
 pub(super) const CUTOFF: usize = 10;
@@ -86,7 +86,7 @@ pub fn hit(ranking: &[u32], relevance: &Relevance, k: usize) -> f64 {
 }
 
 /// The metrics of one query.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct QueryScores {
     /// nDCG at 10 with the grades as gains.
     pub ndcg_at_10: f64,
@@ -128,8 +128,6 @@ impl QueryScores {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     /// A case of `tests/golden/metrics.json`, computed by trec_eval.

@@ -1,27 +1,22 @@
 //! What an evaluation says: one row per system and mode, and which differences are real.
 
 use serde::Serialize;
-use twn_encoder::ReasoningMode;
 
 use super::{
     beir::Beir,
+    calibration::GateReport,
     error::EvalError,
-    metrics::QueryScores,
+    evaluate::EncoderEvaluation,
+    frontier::{Frontier, FrontierPoint},
+    kinds::{KindReport, by_kind},
+    latency::Latency,
+    row::{Evaluation, Row},
     significance::{Significance, paired_bootstrap},
 };
 
 /// Times the queries are drawn again for a comparison.
 const BOOTSTRAP_SAMPLES: u32 = 10_000;
 const BOOTSTRAP_SEED: u64 = 20_260_101;
-
-/// The name of a mode in the report: `never`, `adaptive` or `always`.
-pub fn mode_name(mode: ReasoningMode) -> &'static str {
-    match mode {
-        ReasoningMode::Never => "never",
-        ReasoningMode::Auto => "adaptive",
-        ReasoningMode::Always => "always",
-    }
-}
 
 /// What was evaluated on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,47 +50,6 @@ impl DataSummary {
     }
 }
 
-/// One line of the table: a system in a mode. Metrics are means over the queries.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
-    /// The encoder's model, or `bm25`.
-    pub system: String,
-    /// `never`, `adaptive` or `always`; `None` for a system that cannot think.
-    pub mode: Option<&'static str>,
-    /// False for an encoder whose adapters are freshly initialised; `None` for a baseline.
-    pub trained: Option<bool>,
-    /// The five metrics.
-    #[serde(flatten)]
-    pub scores: QueryScores,
-    /// Share of the queries that were embedded after a thought.
-    pub think_rate: Option<f64>,
-    /// Thought tokens per query, over all queries.
-    pub reasoning_tokens_per_query: Option<f64>,
-    /// Share of the documents that were embedded after a thought.
-    pub document_think_rate: Option<f64>,
-    /// Wall time of the whole row: documents, queries and ranking.
-    pub seconds: f64,
-    /// Of these, encoding documents.
-    pub document_seconds: f64,
-    /// Of these, encoding queries.
-    pub query_seconds: f64,
-    /// Documents whose vectors came from the cache and cost no time.
-    pub cached_documents: usize,
-    /// Prompt tokens of the documents that were encoded in this run.
-    pub encoded_document_tokens: u64,
-    /// Documents were cut to this many tokens; `None` means at the encoder's context.
-    pub max_document_tokens: Option<usize>,
-}
-
-/// A row with what it was made of.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
-    /// The line of the table.
-    pub row: Row,
-    /// The scores of each query, in the data's order.
-    pub scores: Vec<QueryScores>,
-}
-
 /// The difference in nDCG at 10 between two rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
@@ -108,6 +62,18 @@ pub struct Comparison {
     pub significance: Significance,
 }
 
+/// The threshold that gives the best quality for a share of the tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Choice {
+    /// Share of the tokens of always thinking.
+    pub token_share: f64,
+    /// That is so many tokens per query.
+    pub token_budget: f64,
+    /// The best point within it.
+    #[serde(flatten)]
+    pub point: FrontierPoint,
+}
+
 /// A whole evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -115,39 +81,87 @@ pub struct Report {
     pub data: DataSummary,
     /// The table.
     pub rows: Vec<Row>,
-    /// Every pair of rows.
+    /// Every pair of rows whose queries' results are known.
     pub comparisons: Vec<Comparison>,
+    /// The same for each kind of query, where the data tells kinds apart.
+    pub kinds: Vec<KindReport>,
+    /// How good the gate is.
+    pub gate: Option<GateReport>,
+    /// The threshold for a share of the tokens, where that was asked for.
+    pub choice: Option<Choice>,
+    /// How long one query takes alone.
+    pub latency: Option<Latency>,
+    /// What quality costs.
+    pub frontier: Option<Frontier>,
+}
+
+/// What a report has beside its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ReportOptions {
+    /// Chooses the threshold for this share of the tokens that always thinking takes.
+    pub token_share: Option<f64>,
+    /// Writes every query's result into the rows, so that another run can be compared.
+    pub per_query: bool,
 }
 
 impl Report {
-    /// Puts evaluations on the same data side by side.
+    /// Puts baselines and an encoder on the same data side by side.
     ///
     /// # Errors
     /// Refuses evaluations with differing numbers of queries.
-    pub fn new(data: DataSummary, evaluations: Vec<Evaluation>) -> Result<Self, EvalError> {
-        let mut comparisons = Vec::new();
-        for (index, a) in evaluations.iter().enumerate() {
-            for b in &evaluations[index + 1..] {
-                comparisons.push(compare(a, b)?);
-            }
-        }
-        let rows = evaluations.into_iter().map(|evaluation| evaluation.row).collect();
-        Ok(Self { data, rows, comparisons })
+    pub fn new(
+        data: &Beir,
+        baselines: Vec<Evaluation>,
+        encoder: EncoderEvaluation,
+        options: ReportOptions,
+    ) -> Result<Self, EvalError> {
+        let EncoderEvaluation { evaluations, outcomes, gate, frontier, latency } = encoder;
+        let evaluations: Vec<Evaluation> = baselines.into_iter().chain(evaluations).collect();
+        let queries = &data.queries[..outcomes.len().min(data.queries.len())];
+        let comparisons = compare_all(&evaluations)?;
+        // Without thoughts about all queries there is nothing to say of the gate.
+        let judged = if gate.is_some() { &outcomes[..] } else { &[] };
+        let kinds = by_kind(queries, judged, &evaluations)?;
+        let rows = evaluations
+            .into_iter()
+            .map(|Evaluation { row, per_query }| Row {
+                per_query: per_query.filter(|_| options.per_query),
+                ..row
+            })
+            .collect();
+        let choice = frontier.as_ref().zip(options.token_share).and_then(|(f, s)| choose(f, s));
+        let data = DataSummary::new(data, queries.len());
+        Ok(Self { data, rows, comparisons, kinds, gate, choice, latency, frontier })
     }
 }
 
-fn compare(a: &Evaluation, b: &Evaluation) -> Result<Comparison, EvalError> {
-    let ndcg = |evaluation: &Evaluation| -> Vec<f64> {
-        evaluation.scores.iter().map(|scores| scores.ndcg_at_10).collect()
+fn choose(frontier: &Frontier, token_share: f64) -> Option<Choice> {
+    let token_budget = frontier.always()?.reasoning_tokens_per_query * token_share;
+    let point = frontier.threshold_for_share(token_share)?;
+    Some(Choice { token_share, token_budget, point })
+}
+
+/// Compares every pair of evaluations that tell their queries' results.
+pub(super) fn compare_all(evaluations: &[Evaluation]) -> Result<Vec<Comparison>, EvalError> {
+    let mut comparisons = Vec::new();
+    for (index, a) in evaluations.iter().enumerate() {
+        for b in &evaluations[index + 1..] {
+            comparisons.extend(compare(a, b)?);
+        }
+    }
+    Ok(comparisons)
+}
+
+fn compare(a: &Evaluation, b: &Evaluation) -> Result<Option<Comparison>, EvalError> {
+    let ndcg = |evaluation: &Evaluation| -> Option<Vec<f64>> {
+        let results = evaluation.per_query.as_ref()?;
+        Some(results.iter().map(|result| result.scores.ndcg_at_10).collect())
     };
-    let name = |row: &Row| match row.mode {
-        Some(mode) => format!("{} {mode}", row.system),
-        None => row.system.clone(),
-    };
-    let significance = paired_bootstrap(&ndcg(a), &ndcg(b), BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED)
+    let Some((of_a, of_b)) = ndcg(a).zip(ndcg(b)) else { return Ok(None) };
+    let significance = paired_bootstrap(&of_a, &of_b, BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED)
         .ok_or_else(|| EvalError::Option {
             option: "evaluations",
-            problem: format!("{} and {} queries cannot be paired", a.scores.len(), b.scores.len()),
+            problem: format!("{} and {} queries cannot be paired", of_a.len(), of_b.len()),
         })?;
-    Ok(Comparison { a: name(&a.row), b: name(&b.row), significance })
+    Ok(Some(Comparison { a: a.row.name(), b: b.row.name(), significance }))
 }
