@@ -58,7 +58,8 @@ impl GateReport {
             return None;
         }
         let helped = share(&labels);
-        let squares = scores.iter().zip(&labels).map(|(score, label)| (score - worth(*label)).powi(2));
+        let squares =
+            scores.iter().zip(&labels).map(|(score, label)| (score - worth(*label)).powi(2));
         let brier = squares.sum::<f64>() / queries as f64;
         let reliability = reliability(&scores, &labels);
         Some(Self {
@@ -118,8 +119,7 @@ pub fn reliability(scores: &[f64], labels: &[bool]) -> Vec<ReliabilityBin> {
 /// Mean distance between a bin's score and its frequency, weighted by queries.
 pub fn expected_calibration_error(bins: &[ReliabilityBin]) -> f64 {
     let queries: usize = bins.iter().map(|bin| bin.queries).sum();
-    let distance =
-        |bin: &ReliabilityBin| bin.queries as f64 * (bin.mean_score - bin.helped).abs();
+    let distance = |bin: &ReliabilityBin| bin.queries as f64 * (bin.mean_score - bin.helped).abs();
     bins.iter().map(distance).sum::<f64>() / queries.max(1) as f64
 }
 

@@ -33,6 +33,14 @@ pub enum EvalError {
         /// What the encoder said.
         source: EncoderError,
     },
+    /// A source that is not an encoder in this process failed on an input.
+    #[error("cannot embed {what}: {problem}")]
+    Source {
+        /// Which document or query.
+        what: String,
+        /// What went wrong.
+        problem: String,
+    },
     /// The encoder gave a vector that cannot be ranked.
     #[error("encoder gave {what} a vector with {problem}")]
     Vector {

@@ -124,7 +124,8 @@ impl EvalOptions {
             return Err(EvalError::Option { option, problem: "is 0, at least 1 is needed".into() });
         }
         if self.recall_at.len() > RECALL_CUTOFFS_MAX {
-            let problem = format!("{} cut-offs, at most {RECALL_CUTOFFS_MAX}", self.recall_at.len());
+            let problem =
+                format!("{} cut-offs, at most {RECALL_CUTOFFS_MAX}", self.recall_at.len());
             return Err(EvalError::Option { option: "recall_at", problem });
         }
         match self.threshold {

@@ -160,8 +160,10 @@ mod tests {
             scores: QueryScores { ndcg_at_10, ..QueryScores::default() },
             ..Judged::default()
         };
-        let reasoned = reasoned
-            .map(|(ndcg, reasoning_tokens)| JudgedThought { judged: judged(ndcg), reasoning_tokens });
+        let reasoned = reasoned.map(|(ndcg, reasoning_tokens)| JudgedThought {
+            judged: judged(ndcg),
+            reasoning_tokens,
+        });
         QueryOutcome { gate_score, direct: judged(direct), reasoned }
     }
 
@@ -225,9 +227,7 @@ mod tests {
             for pair in frontier.points.windows(2) {
                 assert!(pair[0].threshold > pair[1].threshold);
                 assert!(pair[0].think_rate <= pair[1].think_rate);
-                assert!(
-                    pair[0].reasoning_tokens_per_query <= pair[1].reasoning_tokens_per_query
-                );
+                assert!(pair[0].reasoning_tokens_per_query <= pair[1].reasoning_tokens_per_query);
             }
         }
     }
@@ -242,7 +242,10 @@ mod tests {
         ];
         let frontier = Frontier::of(&outcomes);
         let rate = |budget| frontier.threshold_for(budget).unwrap().think_rate;
-        assert_eq!((rate(0.0), rate(2.4), rate(2.5), rate(5.0), rate(7.5)), (0.0, 0.0, 0.25, 0.25, 0.25));
+        assert_eq!(
+            (rate(0.0), rate(2.4), rate(2.5), rate(5.0), rate(7.5)),
+            (0.0, 0.0, 0.25, 0.25, 0.25)
+        );
         assert_eq!(rate(10.0), 1.0);
         assert_eq!(frontier.threshold_for_share(1.0).unwrap().think_rate, 1.0);
         let half = frontier.threshold_for_share(0.5).unwrap();

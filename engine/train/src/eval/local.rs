@@ -79,8 +79,7 @@ impl<E: Embedder> Source for LocalSource<'_, E> {
         };
         let batch = |source: EncoderError| {
             let name = |input: Option<&Input>| input.map_or_else(String::new, |i| i.name.clone());
-            let what =
-                format!("a batch from {} to {}", name(inputs.first()), name(inputs.last()));
+            let what = format!("a batch from {} to {}", name(inputs.first()), name(inputs.last()));
             EvalError::Encode { what, source }
         };
         encode_all(self.encoder, &prompts, &schedule, done).map_err(batch)

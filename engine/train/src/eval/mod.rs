@@ -47,9 +47,7 @@ mod source;
 pub use baseline::{evaluate_bm25, read_baseline};
 pub use beir::{Beir, BeirDocument, BeirQuery};
 pub use bm25::Bm25;
-pub use calibration::{
-    GateReport, ReliabilityBin, auroc, expected_calibration_error, reliability,
-};
+pub use calibration::{GateReport, ReliabilityBin, auroc, expected_calibration_error, reliability};
 pub use error::EvalError;
 pub use evaluate::{EncoderEvaluation, EvalOptions, Progress, Stage, evaluate};
 pub use frontier::{Frontier, FrontierPoint};

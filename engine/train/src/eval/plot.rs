@@ -19,12 +19,8 @@ const SIZE: (u32, u32) = (860, 560);
 const INK: RGBColor = RGBColor(40, 40, 40);
 const FRONTIER: RGBColor = RGBColor(20, 90, 180);
 const RANDOM: RGBColor = RGBColor(150, 150, 150);
-const BASELINES: [RGBColor; 4] = [
-    RGBColor(200, 90, 20),
-    RGBColor(30, 140, 80),
-    RGBColor(140, 60, 160),
-    RGBColor(170, 140, 20),
-];
+const BASELINES: [RGBColor; 4] =
+    [RGBColor(200, 90, 20), RGBColor(30, 140, 80), RGBColor(140, 60, 160), RGBColor(170, 140, 20)];
 
 /// Draws the report's frontier: what each threshold of the gate costs and gives, from never
 /// thinking to always. The straight line between the two is a gate that draws lots; the
@@ -34,11 +30,10 @@ const BASELINES: [RGBColor; 4] = [
 /// Fails when the report has no frontier, or drawing does.
 pub fn frontier_svg(report: &Report) -> Result<String, EvalError> {
     let problem = |problem: String| EvalError::Option { option: "plot", problem };
-    let frontier = report
-        .frontier
-        .as_ref()
-        .filter(|frontier| !frontier.points.is_empty())
-        .ok_or_else(|| problem("there is no frontier to draw: think about every query".into()))?;
+    let frontier =
+        report.frontier.as_ref().filter(|frontier| !frontier.points.is_empty()).ok_or_else(
+            || problem("there is no frontier to draw: think about every query".into()),
+        )?;
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
     draw(&area, report, frontier).map_err(|error| problem(error.to_string()))?;
