@@ -10,6 +10,7 @@ use super::{
     frontier::{Frontier, FrontierPoint},
     kinds::{KindReport, by_kind},
     latency::Latency,
+    outcome::QueryOutcome,
     row::{Evaluation, Row},
     significance::{Significance, paired_bootstrap},
 };
@@ -120,7 +121,7 @@ impl Report {
         let queries = &data.queries[..outcomes.len().min(data.queries.len())];
         let comparisons = compare_all(&evaluations)?;
         // Without thoughts about all queries there is nothing to say of the gate.
-        let judged = if gate.is_some() { &outcomes[..] } else { &[] };
+        let judged: &[QueryOutcome] = if gate.is_some() { &outcomes[..] } else { &[] };
         let kinds = by_kind(queries, judged, &evaluations)?;
         let rows = evaluations
             .into_iter()

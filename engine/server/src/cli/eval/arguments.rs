@@ -87,9 +87,9 @@ pub struct BeirArgs {
     /// Pull the model first if it is not there
     #[arg(long, conflicts_with = "server")]
     pull: bool,
-    /// Let this server embed, instead of an encoder in this process
-    #[command(flatten)]
-    server: ServerArg,
+    /// Let the server at this address embed, instead of an encoder in this process
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -136,7 +136,7 @@ impl BeirArgs {
     /// The settings that the flags change.
     pub(super) fn flags(&self) -> Vec<Flag> {
         let mut flags = self.model.flags();
-        flags.extend(self.server.flags());
+        flags.extend(ServerArg { server: self.server.clone() }.flags());
         flags
     }
 
@@ -154,7 +154,7 @@ impl BeirArgs {
 
     /// Whether a server embeds.
     pub(super) fn is_remote(&self) -> bool {
-        self.server.server.is_some()
+        self.server.is_some()
     }
 
     pub(super) fn local_options(&self) -> LocalOptions {

@@ -72,7 +72,7 @@ impl RemoteSource {
         let mut answers: Vec<Option<Answer>> = inputs.iter().map(|_| None).collect();
         let mut batches: VecDeque<_> = batches(inputs).into();
         let mut finished = 0;
-        self.runtime.block_on(async {
+        let outcome: Result<(), EvalError> = self.runtime.block_on(async {
             let mut calls = JoinSet::new();
             loop {
                 while calls.len() < REQUESTS
@@ -102,7 +102,8 @@ impl RemoteSource {
                 finished += count;
                 done(finished);
             }
-        })?;
+        });
+        outcome?;
         let answers = answers.into_iter().flatten().collect();
         Ok((answers, started.elapsed().as_secs_f64()))
     }
