@@ -187,6 +187,7 @@ mod tests {
             "model show smollm2-135m-instruct",
             "model inspect /f",
             "eval beir data --mode never,adaptive,always --baseline bm25 --json",
+            "eval beir data --server http://[::1]:1 --token-share 0.5 --plot f.svg",
             "demo --documents 10 --folder /f --data /d --model /m --json",
             "doctor --json --data /d",
             "config print --config /f",

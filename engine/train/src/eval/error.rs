@@ -33,6 +33,14 @@ pub enum EvalError {
         /// What the encoder said.
         source: EncoderError,
     },
+    /// A source that is not an encoder in this process failed on an input.
+    #[error("cannot embed {what}: {problem}")]
+    Source {
+        /// Which document or query.
+        what: String,
+        /// What went wrong.
+        problem: String,
+    },
     /// The encoder gave a vector that cannot be ranked.
     #[error("encoder gave {what} a vector with {problem}")]
     Vector {
@@ -55,11 +63,11 @@ pub enum EvalError {
 }
 
 impl EvalError {
-    pub(crate) fn line(path: &Path, line: usize, problem: impl Into<String>) -> Self {
+    pub(super) fn line(path: &Path, line: usize, problem: impl Into<String>) -> Self {
         Self::Line { path: path.to_owned(), line, problem: problem.into() }
     }
 
-    pub(crate) fn data(path: &Path, problem: impl Into<String>) -> Self {
+    pub(super) fn data(path: &Path, problem: impl Into<String>) -> Self {
         Self::Data { path: path.to_owned(), problem: problem.into() }
     }
 }

@@ -1,22 +1,46 @@
 //! Exact nearest documents: every row is compared with the query.
 
-/// Positions of the `k` rows most similar to `query`, best first, among those that
-/// `present` admits; equal scores keep the corpus order.
-///
-/// `rows` holds one vector of `query.len()` floats for each entry of `present`. With
+use super::metrics::Relevance;
+
+/// The corpus as vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rows {
+    /// One vector after the other.
+    pub(super) values: Vec<f32>,
+    /// Whether a document has a vector; one that has none is not ranked.
+    pub(super) present: Vec<bool>,
+}
+
+/// A query's nearest documents, and how clearly the relevant ones stand out.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ranked {
+    /// Positions, best first.
+    pub(super) nearest: Vec<u32>,
+    /// Similarity of the best relevant document minus that of the best irrelevant one.
+    pub(super) margin: Option<f64>,
+}
+
+/// Ranks the `k` rows most similar to `query`; equal scores keep the corpus order. With
 /// unit vectors the similarity is the cosine.
-pub(crate) fn nearest(query: &[f32], rows: &[f32], present: &[bool], k: usize) -> Vec<u32> {
-    let scored = rows
+pub(super) fn rank(query: &[f32], rows: &Rows, relevance: &Relevance, k: usize) -> Ranked {
+    let scored: Vec<(f64, u32)> = rows
+        .values
         .chunks_exact(query.len())
-        .zip(present)
+        .zip(&rows.present)
         .zip(0u32..)
         .filter(|((_, present), _)| **present)
-        .map(|((row, _), position)| (f64::from(dot(query, row)), position));
-    best(scored.collect(), k)
+        .map(|((row, _), position)| (f64::from(dot(query, row)), position))
+        .collect();
+    let best_of = |is_relevant: bool| {
+        let those = scored.iter().filter(|(_, row)| (relevance.grade(*row) > 0) == is_relevant);
+        those.map(|(score, _)| *score).max_by(f64::total_cmp)
+    };
+    let margin = best_of(true).zip(best_of(false)).map(|(relevant, other)| relevant - other);
+    Ranked { nearest: best(scored, k), margin }
 }
 
 /// Keeps the `k` best of `scored`, highest score first, then lowest position.
-pub(crate) fn best(mut scored: Vec<(f64, u32)>, k: usize) -> Vec<u32> {
+pub(super) fn best(mut scored: Vec<(f64, u32)>, k: usize) -> Vec<u32> {
     let order = |a: &(f64, u32), b: &(f64, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     if k > 0 && k < scored.len() {
         scored.select_nth_unstable_by(k - 1, order);
@@ -44,6 +68,11 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     use super::*;
+
+    fn nearest(query: &[f32], values: &[f32], present: &[bool], k: usize) -> Vec<u32> {
+        let rows = Rows { values: values.to_vec(), present: present.to_vec() };
+        rank(query, &rows, &Relevance::default(), k).nearest
+    }
 
     #[test]
     fn nearest_equals_a_full_sort_in_double_precision() {
@@ -77,5 +106,19 @@ mod tests {
         assert_eq!(nearest(&[1.0, 0.0], &rows, &present, 1), [0]);
         assert_eq!(nearest(&[1.0, 0.0], &rows, &present, 0), [0u32; 0]);
         assert_eq!(nearest(&[1.0, 0.0], &rows, &[false, true, false], 2), [1]);
+    }
+
+    #[test]
+    fn the_margin_is_between_the_best_relevant_and_the_best_irrelevant() {
+        let values = vec![1.0, 0.0, 0.8, 0.6, 0.6, 0.8, 0.0, 1.0];
+        let rows = Rows { values, present: vec![true, true, true, false] };
+        let margin = |judgments: &[(u32, i32)]| {
+            let relevance = Relevance::new(judgments.iter().copied());
+            rank(&[1.0, 0.0], &rows, &relevance, 1).margin
+        };
+        assert_eq!(margin(&[(0, 2), (1, 0)]).map(|m| (m * 1e4).round()), Some(2e3));
+        assert_eq!(margin(&[(1, 1), (2, 1)]).map(|m| (m * 1e4).round()), Some(-2e3));
+        assert_eq!(margin(&[(0, 1), (1, 1), (2, 1)]), None);
+        assert_eq!(margin(&[(3, 1)]), None);
     }
 }

@@ -63,7 +63,38 @@ fn quantile(count: usize, share: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+
+    /// A case of `tests/golden/bootstrap.json`, computed by scipy with 100,000 samples.
+    #[derive(Deserialize)]
+    struct Golden {
+        a: Vec<f64>,
+        b: Vec<f64>,
+        difference: f64,
+        low: f64,
+        high: f64,
+        p_value: f64,
+    }
+
+    #[test]
+    fn intervals_and_p_values_agree_with_scipys_bootstrap() {
+        let golden: Vec<Golden> =
+            serde_json::from_str(include_str!("../../tests/golden/bootstrap.json")).unwrap();
+        assert!(golden.len() >= 5);
+        for (case, want) in golden.iter().enumerate() {
+            let got = paired_bootstrap(&want.a, &want.b, 20_000, 3).unwrap();
+            assert!((got.difference - want.difference).abs() < 1e-12, "case {case}: {got:?}");
+            // Two random samples of one distribution: their quantiles differ a little.
+            let slack = 0.03 * (want.high - want.low);
+            assert!((got.low - want.low).abs() < slack, "case {case}: {got:?}, {}", want.low);
+            assert!((got.high - want.high).abs() < slack, "case {case}: {got:?}, {}", want.high);
+            // Four standard errors of a share of 20,000.
+            let error = 4.0 * (want.p_value * (1.0 - want.p_value) / 20_000.0).sqrt() + 1e-4;
+            assert!((got.p_value - want.p_value).abs() < error, "case {case}: {got:?}");
+        }
+    }
 
     /// Scores in [0, 1] with a mean advantage of `gain` for the first system.
     fn systems(queries: usize, gain: f64) -> (Vec<f64>, Vec<f64>) {

@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The cut-off of the reported metrics.
-pub(crate) const CUTOFF: usize = 10;
+pub(super) const CUTOFF: usize = 10;
 
 /// The relevant documents of a query with their grades, all at least 1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,7 +86,7 @@ pub fn hit(ranking: &[u32], relevance: &Relevance, k: usize) -> f64 {
 }
 
 /// The metrics of one query.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct QueryScores {
     /// nDCG at 10 with the grades as gains.
     pub ndcg_at_10: f64,
@@ -128,8 +128,6 @@ impl QueryScores {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     /// A case of `tests/golden/metrics.json`, computed by trec_eval.
@@ -149,7 +147,7 @@ mod tests {
     #[test]
     fn metrics_equal_those_of_trec_eval() {
         let golden: Vec<Golden> =
-            serde_json::from_str(include_str!("../tests/golden/metrics.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/golden/metrics.json")).unwrap();
         assert!(golden.len() >= 50);
         for (case, want) in golden.iter().enumerate() {
             let relevance = Relevance::new(want.judgments.iter().copied());

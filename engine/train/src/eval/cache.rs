@@ -16,28 +16,37 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use twn_encoder::Route;
 
-use crate::{encode::Encoded, error::EvalError};
+use super::error::EvalError;
 
 const HEADER_BYTES: usize = 12;
 const NORM_TOLERANCE: f32 = 1e-2;
 
+/// One document's vector and what it cost.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Encoded {
+    pub(super) embedding: Vec<f32>,
+    pub(super) route: Route,
+    pub(super) prompt_tokens: u32,
+    pub(super) reasoning_tokens: u32,
+}
+
 /// Everything that the documents' vectors depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CacheKey {
+pub(super) struct CacheKey {
     /// Of the encoder.
-    pub(crate) fingerprint: String,
+    pub(super) fingerprint: String,
     /// Of the corpus.
-    pub(crate) corpus_digest: String,
-    pub(crate) documents: usize,
-    pub(crate) dimension: usize,
-    pub(crate) max_document_tokens: Option<usize>,
-    pub(crate) instruction: Option<String>,
+    pub(super) corpus_digest: String,
+    pub(super) documents: usize,
+    pub(super) dimension: usize,
+    pub(super) max_document_tokens: Option<usize>,
+    pub(super) instruction: Option<String>,
     /// The documents' policy, in words.
-    pub(crate) policy: String,
+    pub(super) policy: String,
 }
 
 /// An open cache: the records that are there, and a place for more.
-pub(crate) struct Cache {
+pub(super) struct Cache {
     file: File,
     records: Vec<Option<Encoded>>,
     dimension: usize,
@@ -45,7 +54,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// Opens the cache of `key` in the folder `root`, which is made if missing.
-    pub(crate) fn open(root: &Path, key: &CacheKey) -> Result<Self, EvalError> {
+    pub(super) fn open(root: &Path, key: &CacheKey) -> Result<Self, EvalError> {
         let about = serde_json::to_vec_pretty(key).map_err(std::io::Error::from)?;
         let digest: String =
             Sha256::digest(&about).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
@@ -64,12 +73,12 @@ impl Cache {
 
     /// Takes the records that were there, in the corpus order; `None` is a document
     /// without content.
-    pub(crate) fn take_records(&mut self) -> Vec<Option<Encoded>> {
+    pub(super) fn take_records(&mut self) -> Vec<Option<Encoded>> {
         std::mem::take(&mut self.records)
     }
 
     /// Appends the records of the next documents.
-    pub(crate) fn append(&mut self, records: &[Option<Encoded>]) -> Result<(), EvalError> {
+    pub(super) fn append(&mut self, records: &[Option<Encoded>]) -> Result<(), EvalError> {
         let mut bytes = Vec::with_capacity(records.len() * record_bytes(self.dimension));
         for record in records {
             match record {
@@ -145,7 +154,7 @@ fn parse_record(bytes: &[u8]) -> Option<Option<Encoded>> {
 }
 
 /// Tells whether a vector has length 1; false for one with a NaN.
-pub(crate) fn is_unit(vector: &[f32]) -> bool {
+pub(super) fn is_unit(vector: &[f32]) -> bool {
     let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
     (norm - 1.0).abs() <= NORM_TOLERANCE
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::ranking::best;
+use super::ranking::best;
 
 const K1: f64 = 0.9;
 const B: f64 = 0.4;
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn scores_equal_those_of_an_outside_implementation() {
         let golden: Golden =
-            serde_json::from_str(include_str!("../tests/golden/bm25.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/golden/bm25.json")).unwrap();
         let index = Bm25::new(&golden.texts);
         let mut compared = 0;
         for (query, want) in golden.queries.iter().zip(&golden.scores) {

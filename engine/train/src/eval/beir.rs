@@ -14,7 +14,7 @@ use std::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{error::EvalError, metrics::Relevance};
+use super::{error::EvalError, metrics::Relevance};
 
 /// Bytes of one line; a longer one is refused.
 const MAX_LINE_BYTES: u64 = 16 << 20;
@@ -51,6 +51,8 @@ pub struct BeirQuery {
     pub text: String,
     /// The relevant documents, by position in the corpus.
     pub relevance: Relevance,
+    /// What kind of query it is, where the data says so in `metadata.kind`.
+    pub kind: Option<String>,
 }
 
 /// A test collection.
@@ -74,6 +76,9 @@ struct QueryLine {
     #[serde(rename = "_id")]
     id: String,
     text: String,
+    /// Of any shape; only its `kind` is read.
+    #[serde(default)]
+    metadata: serde_json::Value,
 }
 
 impl Beir {
@@ -93,9 +98,10 @@ impl Beir {
         let queries: Vec<BeirQuery> = queries
             .into_iter()
             .zip(&mut grades)
-            .map(|(QueryLine { id, text }, grades)| {
+            .map(|(QueryLine { id, text, metadata }, grades)| {
                 let relevance = Relevance::new(std::mem::take(grades));
-                BeirQuery { id, text, relevance }
+                let kind = metadata.get("kind").and_then(|kind| kind.as_str()).map(str::to_owned);
+                BeirQuery { id, text, relevance, kind }
             })
             .filter(|query| query.relevance.relevant() > 0)
             .collect();
@@ -262,7 +268,8 @@ mod tests {
 
     const CORPUS: &str = "{\"_id\": \"a\", \"title\": \"A wing\", \"text\": \"lifts\"}\n\
                           {\"_id\": \"b\", \"text\": \"a heavy rotor\", \"metadata\": {}}\n";
-    const QUERIES: &str = "{\"_id\": \"1\", \"text\": \"what lifts\"}\n\n\
+    const QUERIES: &str = "{\"_id\": \"1\", \"text\": \"what lifts\", \
+                           \"metadata\": {\"kind\": \"plain\"}}\n\n\
                            {\"_id\": \"2\", \"text\": \"never judged\"}\n";
     const QRELS: &str = "query-id\tcorpus-id\tscore\n1\ta\t2\n1\tb\t0\n";
 
@@ -291,6 +298,7 @@ mod tests {
         assert_eq!(data.judgments, 2);
         let [query] = &data.queries[..] else { panic!("{:?}", data.queries) };
         assert_eq!((query.id.as_str(), query.text.as_str()), ("1", "what lifts"));
+        assert_eq!(query.kind.as_deref(), Some("plain"));
         assert_eq!((query.relevance.grade(0), query.relevance.grade(1)), (2, 0));
     }
 
