@@ -31,6 +31,7 @@ mod rows;
 mod team;
 mod tile;
 
+pub use activations::ActivationBits;
 pub use adapter::{Adapter, AdapterLayer, LowRankPair};
 pub use decoder::{Decoder, DecoderOptions, DecoderShape, DecoderWeights, LayerWeights, Span};
 pub use error::KernelError;

@@ -12,6 +12,7 @@
 //!
 //! Invariant: a forward pass extends every span's cache by the span's length, no more.
 
+mod activations;
 mod cache;
 mod config;
 mod fused;
@@ -20,6 +21,7 @@ mod precision;
 
 use burn::tensor::{Device, Tensor};
 
+pub use activations::Activations;
 pub use cache::KvCache;
 pub use config::BackboneConfig;
 pub use fused::FusedOptions;

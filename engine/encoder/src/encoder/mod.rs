@@ -61,6 +61,11 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
+    /// Pages of keys and values that no sequence holds; `None` but on the fused pass.
+    pub fn free_cache_pages(&self) -> Option<usize> {
+        self.model.backbone.decoder().map(|decoder| decoder.pool().free_pages())
+    }
+
     fn interface(&self) -> Interface {
         self.model.adapters.manifest.interface
     }

@@ -10,13 +10,15 @@ mod lora;
 use burn::tensor::{Device, Tensor, TensorData};
 use twn_kernels::{Adapter, Decoder, Isa};
 
-use super::{Precision, Span, cache::Memory};
+use super::{Activations, Precision, Span, cache::Memory};
 
 /// How the fused pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FusedOptions {
     /// How exactly the weights are kept.
     pub precision: Precision,
+    /// How finely inputs of quantised weights are rounded.
+    pub activations: Activations,
     /// Threads, the caller's included; 0 takes one for each core.
     pub threads: usize,
     /// Positions that the rotary tables cover.
@@ -26,9 +28,11 @@ pub struct FusedOptions {
 }
 
 impl FusedOptions {
-    /// Keeps the file's precision and takes every core and the best instructions.
+    /// Keeps the file's precision, rounds activations to 16 bits and takes every core and
+    /// the best instructions.
     pub fn new(positions: usize) -> Self {
-        Self { precision: Precision::Auto, threads: 0, positions, isa: None }
+        let (precision, activations) = (Precision::Auto, Activations::Int16);
+        Self { precision, activations, threads: 0, positions, isa: None }
     }
 
     /// The number of threads that it comes to.
