@@ -104,7 +104,7 @@ fn describe(summary: &DataSummary) -> String {
 mod tests {
     use clap::{FromArgMatches, Subcommand};
 
-    use super::*;
+    use crate::cli::train::TrainCommand;
 
     #[track_caller]
     fn parse(line: &str) -> Result<TrainCommand, clap::Error> {
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn options_are_read() {
         let line = "data --out o --seed 3 --exclude a b --resolving 10 --wordnet w --favour x y";
-        let TrainCommand::Data(arguments) = parse(line).expect("a command");
+        let Ok(TrainCommand::Data(arguments)) = parse(line) else { panic!("refused") };
         assert_eq!((arguments.seed, arguments.resolving), (3, 10));
         assert_eq!(arguments.exclude.len(), 2);
         assert_eq!(arguments.favour, ["x", "y"]);

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, task::{JoinSet, LocalSet}};
 use twn_protos::v1 as pb;
 use twn_train::{
     AfterThought, EmbedOptions, Embedded, EvalError, Input, Pass, Source, SourceInfo, Think,
@@ -72,7 +72,7 @@ impl RemoteSource {
         let mut answers: Vec<Option<Answer>> = inputs.iter().map(|_| None).collect();
         let mut batches: VecDeque<_> = batches(inputs).into();
         let mut finished = 0;
-        let outcome: Result<(), EvalError> = self.runtime.block_on(async {
+        let outcome: Result<(), EvalError> = self.runtime.block_on(LocalSet::new().run_until(async {
             let mut calls = JoinSet::new();
             loop {
                 while calls.len() < REQUESTS
@@ -80,7 +80,7 @@ impl RemoteSource {
                 {
                     let request = request(&inputs[range.clone()], wish, options);
                     let client = self.client.embed();
-                    calls.spawn(async move {
+                    calls.spawn_local(async move {
                         let call = async || client.clone().embed(request.clone()).await;
                         (range, patiently(call).await)
                     });
@@ -102,7 +102,7 @@ impl RemoteSource {
                 finished += count;
                 done(finished);
             }
-        });
+        }));
         outcome?;
         let answers = answers.into_iter().flatten().collect();
         Ok((answers, started.elapsed().as_secs_f64()))
