@@ -58,7 +58,7 @@ def wordllama_vectors(documents: list[str]) -> np.ndarray:
 def minilm_vectors(documents: list[str]) -> np.ndarray:
     from minilm_beir import MiniLm
 
-    return MiniLm(max_tokens=128).embed(documents)
+    return MiniLm(max_tokens=64).embed(documents)
 
 
 def save(path: pathlib.Path, vectors: np.ndarray) -> None:

@@ -44,7 +44,7 @@ fn every_changed_byte_is_a_clear_error_and_never_a_panic() {
         .into_iter()
         .filter(|path| !path.ends_with("LOCK") && path.parent() != Some(&copy.join("wal")))
         .collect();
-    assert_eq!(sealed_files.len(), 9, "{sealed_files:?}");
+    assert_eq!(sealed_files.len(), 10, "{sealed_files:?}");
     for path in sealed_files {
         let bytes = fs_err::read(&path).unwrap();
         // Every byte of the small files; of the large ones the ends, where
@@ -107,12 +107,12 @@ fn rotten_text_is_an_error_for_those_who_read_it_and_for_nobody_else() {
     let snapshot = collection.snapshot();
     assert!(matches!(snapshot.get("d01090").unwrap_err(), IndexError::Corrupt { .. }));
     assert!(snapshot.get("d00010").unwrap().is_some());
-    assert_eq!(snapshot.content_hash("d01090"), Some([1090_u64 as u8; 32]));
+    assert_eq!(snapshot.content_hash("d01090").unwrap(), Some([1090_u64 as u8; 32]));
     assert!(collection.verify().unwrap().damage.iter().any(|damage| damage.path == path));
 }
 
-#[test]
-fn a_newer_format_is_refused_by_number() {
+/// Opens a collection whose manifest says that it has another format.
+fn open_with_format(format: u32) -> IndexError {
     let folder = tempfile::tempdir().unwrap();
     sealed(folder.path());
     let manifest = files(folder.path())
@@ -120,11 +120,30 @@ fn a_newer_format_is_refused_by_number() {
         .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST-"))
         .unwrap();
     let text = fs_err::read_to_string(&manifest).unwrap();
-    fs_err::write(&manifest, text.replacen("\"format\":2", "\"format\":3", 1)).unwrap();
-    match Collection::open(folder.path()).unwrap_err() {
-        IndexError::NewerFormat { found: 3, supported: 2, .. } => {}
+    let other = format!("\"format\":{format}");
+    assert!(text.contains("\"format\":3"), "{text:.60}");
+    fs_err::write(&manifest, text.replacen("\"format\":3", &other, 1)).unwrap();
+    let before = files(folder.path());
+    let error = Collection::open(folder.path()).unwrap_err();
+    assert_eq!(files(folder.path()), before, "a refused collection was changed");
+    error
+}
+
+#[test]
+fn other_formats_are_refused_by_number_and_left_as_they_are() {
+    match open_with_format(4) {
+        IndexError::NewerFormat { found: 4, supported: 3, .. } => {}
         other => panic!("{other}"),
     }
+    for older in [1, 2] {
+        let error = open_with_format(older);
+        assert!(
+            matches!(error, IndexError::OlderFormat { found, supported: 3, .. } if found == older),
+            "{error}"
+        );
+        assert!(error.to_string().contains("write its documents into a new collection"), "{error}");
+    }
+    assert!(matches!(open_with_format(0), IndexError::Corrupt { .. }));
 }
 
 #[test]
