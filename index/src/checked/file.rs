@@ -92,7 +92,7 @@ impl CheckedFile {
     /// Maps a file with checksums made of what it has now, as if they were those
     /// that it was written with: for tests and for those who feed it anything.
     pub(crate) fn alone(path: &Path, entry: &FileEntry) -> Result<Arc<Self>, IndexError> {
-        let sums = Sums::of_one(&path.with_extension("sums"), &map_sized(path, entry.bytes)?)?;
+        let sums = Sums::of_one(path, &map_sized(path, entry.bytes)?)?;
         Self::open(path, entry, &Arc::new(sums), &mut 0, &Arc::default())
     }
 

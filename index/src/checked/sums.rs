@@ -63,18 +63,26 @@ impl Sums {
         Ok(entry(&bytes, sums.len()))
     }
 
-    /// Makes the checksums of one file, in a file of their own beside it.
-    pub(crate) fn of_one(path: &Path, bytes: &[u8]) -> Result<Self, IndexError> {
+    /// Makes the checksums of one file, in memory.
+    pub(super) fn of_one(path: &Path, bytes: &[u8]) -> Result<Self, IndexError> {
         let mut sums = Vec::new();
         add_sums(bytes, &mut sums);
         let bytes = encode(&sums);
-        fs_err::write(path, &bytes)?;
-        Self::open(path, &entry(&bytes, sums.len()), sums.len())
+        let entry = entry(&bytes, sums.len());
+        Self::read(path, Buffer::from(bytes), &entry, sums.len())
     }
 
     /// Maps the checksums of `count` blocks and verifies their roots.
     pub(crate) fn open(path: &Path, entry: &SumsEntry, count: usize) -> Result<Self, IndexError> {
-        let bytes = map_sized(path, entry.file.bytes)?;
+        Self::read(path, map_sized(path, entry.file.bytes)?, entry, count)
+    }
+
+    fn read(
+        path: &Path,
+        bytes: Buffer,
+        entry: &SumsEntry,
+        count: usize,
+    ) -> Result<Self, IndexError> {
         let start = head_length(count);
         let due = count.checked_mul(SUM_BYTES).and_then(|length| length.checked_add(start));
         if due != Some(bytes.len()) || crc32c::crc32c(&bytes[..start]) != entry.head_crc32c {

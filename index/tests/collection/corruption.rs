@@ -6,7 +6,7 @@ use crate::{
 };
 use std::path::Path;
 use twn_index::{
-    Collection, CollectionConfig, Durability, IndexError, Operation, Quantization, SearchOptions,
+    Collection, CollectionConfig, Durability, Filter, IndexError, Operation, Quantization, SearchOptions,
     UnitVector,
 };
 
@@ -109,6 +109,78 @@ fn rotten_text_is_an_error_for_those_who_read_it_and_for_nobody_else() {
     assert!(snapshot.get("d00010").unwrap().is_some());
     assert_eq!(snapshot.content_hash("d01090").unwrap(), Some([1090_u64 as u8; 32]));
     assert!(collection.verify().unwrap().damage.iter().any(|damage| damage.path == path));
+}
+
+/// What reads of all kinds say, each by itself: the right answer, or damage.
+fn read_all(collection: &Collection) -> Vec<Result<String, IndexError>> {
+    let snapshot = collection.snapshot();
+    let query = UnitVector::new(clustered(1, DIMENSION, 8).remove(0)).unwrap();
+    let range = Filter::Range {
+        field: "version".to_owned(),
+        gt: None,
+        gte: Some(200.0),
+        lt: Some(900.0),
+        lte: None,
+    };
+    let searched = |options: SearchOptions| {
+        Ok(format!("{:?}", snapshot.rank(&query, &options)?.ids))
+    };
+    vec![
+        searched(SearchOptions::new(10)),
+        searched(SearchOptions { filter: Some(range.clone()), ..SearchOptions::new(10) }),
+        searched(SearchOptions { exact: true, ..SearchOptions::new(10) }),
+        snapshot.search(&query, &SearchOptions::new(10)).map(|found| format!("{:?}", found.hits)),
+        snapshot.count(Some(&range)).map(|count| count.to_string()),
+        snapshot.get("d00700").map(|found| format!("{found:?}")),
+        snapshot.content_hash("d00800").map(|hash| format!("{hash:?}")),
+        snapshot.list(Some("d00500"), 40, None).map(|listed| format!("{listed:?}")),
+    ]
+}
+
+/// Nothing is verified before it is read, and the background thread may come
+/// first or last: whatever is answered has to be right.
+#[test]
+fn whatever_is_read_of_a_damaged_file_is_right_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    sealed(&original);
+    let right: Vec<String> =
+        read_all(&Collection::open(&original).unwrap()).into_iter().map(Result::unwrap).collect();
+    let copy = folder.path().join("copy");
+    copy_folder(&original, &copy);
+    let (mut at_opening, mut at_reading, mut elsewhere) = (0, 0, 0);
+    for path in files(&copy.join("seg")) {
+        let bytes = fs_err::read(&path).unwrap();
+        let step = (bytes.len() / points(60)).max(1);
+        for position in (0..bytes.len()).step_by(step) {
+            let mut changed = bytes.clone();
+            changed[position] ^= 1 << (position % 8);
+            fs_err::write(&path, &changed).unwrap();
+            let collection = match Collection::open(&copy) {
+                Ok(collection) => collection,
+                Err(IndexError::Corrupt { .. } | IndexError::NewerFormat { .. }) => {
+                    at_opening += 1;
+                    continue;
+                }
+                Err(error) => panic!("byte {position} of {}: {error}", path.display()),
+            };
+            let mut was_refused = false;
+            for (read, right) in read_all(&collection).into_iter().zip(&right) {
+                match read {
+                    Ok(answer) => assert_eq!(&answer, right, "{position} of {}", path.display()),
+                    Err(IndexError::Corrupt { .. } | IndexError::Arrow { .. }) => {
+                        was_refused = true;
+                    }
+                    Err(error) => panic!("byte {position} of {}: {error}", path.display()),
+                }
+            }
+            if was_refused { at_reading += 1 } else { elsewhere += 1 }
+            assert!(!collection.verify().unwrap().damage.is_empty(), "byte {position}");
+        }
+        fs_err::write(&path, &bytes).unwrap();
+    }
+    let counts = [at_opening, at_reading, elsewhere];
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
 }
 
 /// Opens a collection whose manifest says that it has another format.
