@@ -2,12 +2,12 @@
 """Embeds the real texts of the index benchmark and writes them as .fbin files.
 
     ann_vectors.py wordllama FOLDER --wordnet DICT
-    ann_vectors.py minilm FOLDER --wordnet DICT --texts 50000
+    ann_vectors.py minilm FOLDER --wordnet DICT --texts 53000
 
 Texts: the glosses of WordNet (`data.*` in DICT; Debian's package wordnet-base) and the
 descriptions of Debian's packages (`apt-cache dumpavail`), each once. FOLDER gets
 NAME.base.fbin and NAME.query.fbin: u32 rows, u32 columns, then the rows as f32, all of
-length 1; the queries are texts held out. Needs the packages numpy and wordllama, or those
+length 1; the queries are texts held out. MiniLM sees 64 tokens of each. Needs the packages numpy and wordllama, or those
 that minilm_beir.py names.
 """
 
