@@ -15,7 +15,10 @@ pub(crate) type Answers = Vec<Vec<u64>>;
 
 /// An index that answers.
 pub(crate) enum Contestant<'a> {
-    Ours { snapshot: &'a Snapshot, queries: &'a [UnitVector] },
+    Ours {
+        snapshot: &'a Snapshot,
+        queries: &'a [UnitVector],
+    },
     /// Ours, by gRPC.
     Served(Served),
     Peer(Peer),

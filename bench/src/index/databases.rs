@@ -75,8 +75,7 @@ impl Databases<'_> {
         for contestant in &mut contestants {
             contestant.take_queries(self.query_path, self.queries.len())?;
         }
-        let curves =
-            contestant::curves(&mut contestants, truth, &WIDTHS, self.rounds, false)?;
+        let curves = contestant::curves(&mut contestants, truth, &WIDTHS, self.rounds, false)?;
         let [ours, theirs] = <[Vec<Point>; 2]>::try_from(curves)
             .map_err(|curves| anyhow::anyhow!("{} curves instead of two", curves.len()))?;
         Ok([ours, theirs])

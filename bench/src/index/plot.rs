@@ -68,7 +68,8 @@ fn curves(svg: &mut String, lines: &[Line]) {
         );
     }
     let decades = least as i32..=most as i32;
-    for rate in decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|times| times * 10_f64.powi(decade))) {
+    for rate in decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|times| times * 10_f64.powi(decade)))
+    {
         if rate.log10() > most {
             break;
         }
@@ -90,7 +91,8 @@ fn curves(svg: &mut String, lines: &[Line]) {
     );
     for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let places = line.points.iter().filter(|point| point.recall >= 0.8);
-        let places = places.map(|point| format!("{:.1},{:.1}", across(point.recall), up(point.qps)));
+        let places =
+            places.map(|point| format!("{:.1},{:.1}", across(point.recall), up(point.qps)));
         let _ = writeln!(
             svg,
             "<polyline points='{}' fill='none' stroke='{colour}' stroke-width='2'/>",

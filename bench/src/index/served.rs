@@ -11,9 +11,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
 use twn_index::UnitVector;
-use twn_protos::v1::{
-    self, search_request::Query, search_service_client::SearchServiceClient,
-};
+use twn_protos::v1::{self, search_request::Query, search_service_client::SearchServiceClient};
 
 /// Lines of the server's output read at most before it serves.
 const LINES_MAX: usize = 1000;

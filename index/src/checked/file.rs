@@ -7,7 +7,7 @@ use super::{
     sums::{Sums, blocks},
 };
 use crate::{
-    durable::{map_random, map_sized},
+    durable::{Ahead, map_ahead, map_sized},
     error::IndexError,
     manifest::FileEntry,
 };
@@ -47,6 +47,7 @@ pub(crate) struct CheckedFile {
 /// What a file's blocks are compared with, and which have been.
 #[derive(Debug)]
 struct Blocks {
+    ahead: Ahead,
     sums: Arc<Sums>,
     /// The number of the first block's checksum.
     first_sum: usize,
@@ -63,11 +64,12 @@ impl CheckedFile {
         next_sum: &mut usize,
         alarm: &Arc<Alarm>,
     ) -> Result<Arc<Self>, IndexError> {
-        let bytes = map_random(path, entry.bytes)?;
+        let (bytes, ahead) = map_ahead(path, entry.bytes)?;
         let count = blocks(entry.bytes);
         let first_sum = *next_sum;
         *next_sum += count;
-        let blocks = Blocks { sums: Arc::clone(sums), first_sum, seen: Bits::new(count) };
+        let (sums, seen) = (Arc::clone(sums), Bits::new(count));
+        let blocks = Blocks { ahead, sums, first_sum, seen };
         Ok(Arc::new(Self {
             path: path.to_path_buf(),
             bytes,
@@ -134,6 +136,18 @@ impl CheckedFile {
         self.is_whole() || self.check(range)
     }
 
+    /// Has a range read from disk that has not been yet, without waiting for it.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        let Some(blocks) = &self.blocks else { return };
+        if range.is_empty() || self.is_whole() {
+            return;
+        }
+        let mut numbers = range.start / BLOCK_BYTES..(range.end - 1) / BLOCK_BYTES + 1;
+        if numbers.any(|number| !blocks.seen.contains(number)) {
+            blocks.ahead.will_need(range);
+        }
+    }
+
     /// Refuses a range that is not as it was written, or not there.
     pub(crate) fn ensure(&self, range: Range<usize>) -> Result<(), IndexError> {
         let is_there = range.start <= range.end && range.end <= self.bytes.len();
@@ -155,8 +169,7 @@ impl CheckedFile {
         if range.is_empty() {
             return true;
         }
-        let numbers = range.start / BLOCK_BYTES..(range.end - 1) / BLOCK_BYTES + 1;
-        let mut numbers = numbers.into_iter();
+        let mut numbers = range.start / BLOCK_BYTES..(range.end - 1) / BLOCK_BYTES + 1;
         numbers.all(|number| blocks.seen.contains(number) || self.check_block(blocks, number))
     }
 
@@ -164,7 +177,8 @@ impl CheckedFile {
     fn check_block(&self, blocks: &Blocks, number: usize) -> bool {
         let start = number * BLOCK_BYTES;
         let Some(due) = blocks.sums.get(blocks.first_sum + number) else {
-            self.alarm.raise(blocks.sums.path(), "the checksum of its checksums differs".to_owned());
+            self.alarm
+                .raise(blocks.sums.path(), "the checksum of its checksums differs".to_owned());
             return false;
         };
         let end = self.bytes.len().min(start + BLOCK_BYTES);

@@ -6,7 +6,28 @@ use arrow::buffer::Buffer;
 use bytes::Bytes;
 use fs_err::File;
 use memmap2::{Advice, Mmap};
-use std::{io::ErrorKind, path::Path};
+use std::{io::ErrorKind, ops::Range, path::Path, sync::Arc};
+
+/// Asks the system to read parts of a map that will be needed soon, without
+/// waiting for them: many at once take little longer than one.
+#[derive(Debug)]
+pub(crate) struct Ahead(Arc<Mmap>);
+
+impl Ahead {
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        // Without it the pages are read one by one as they are touched.
+        let _ = self.0.advise_range(Advice::WillNeed, range.start, range.len());
+    }
+}
+
+/// A map that lives as long as those who read it and those who read ahead.
+struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Maps a finished file read-only; the map lives as long as any slice of it.
 ///
@@ -15,21 +36,20 @@ use std::{io::ErrorKind, path::Path};
 /// names nobody maps yet, never changed, and only ever unlinked, which leaves
 /// the pages to those who have them mapped.
 pub(crate) fn map_file(path: &Path) -> Result<Buffer, IndexError> {
-    map(path, None, Advice::Normal)
+    map(path, None).map(|(bytes, _)| bytes)
 }
 
 /// Maps a file that has to have a length.
 pub(crate) fn map_sized(path: &Path, length: u64) -> Result<Buffer, IndexError> {
-    map(path, Some(length), Advice::Normal)
+    map(path, Some(length)).map(|(bytes, _)| bytes)
 }
 
-/// Maps a file of a known length that is read here and there: a page that is missing is
-/// read alone, without its neighbours.
-pub(crate) fn map_random(path: &Path, length: u64) -> Result<Buffer, IndexError> {
-    map(path, Some(length), Advice::Random)
+/// Maps a file that has to have a length, and returns what reads ahead in it.
+pub(crate) fn map_ahead(path: &Path, length: u64) -> Result<(Buffer, Ahead), IndexError> {
+    map(path, Some(length))
 }
 
-fn map(path: &Path, length: Option<u64>, advice: Advice) -> Result<Buffer, IndexError> {
+fn map(path: &Path, length: Option<u64>) -> Result<(Buffer, Ahead), IndexError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(IndexError::corrupt(path, "it is missing"));
@@ -48,9 +68,7 @@ fn map(path: &Path, length: Option<u64>, advice: Advice) -> Result<Buffer, Index
     // the collection's lock keeps other processes of ours out, and within this
     // one sealed files are never opened for writing (see above).
     let map = unsafe { Mmap::map(file.file()) }.map_err(IndexError::Io)?;
-    // Where the system does not take advice, reads are slower and no less right.
-    if let Err(error) = map.advise(advice) {
-        tracing::debug!(path = %path.display(), %error, "a map goes without advice");
-    }
-    Ok(Buffer::from(Bytes::from_owner(map)))
+    let map = Arc::new(map);
+    let bytes = Buffer::from(Bytes::from_owner(Shared(Arc::clone(&map))));
+    Ok((bytes, Ahead(map)))
 }

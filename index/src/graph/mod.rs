@@ -202,7 +202,8 @@ mod tests {
         let vectors = vectors(folder.path(), random_values(2000));
         let config = HnswConfig { m: 8, ef_construction: 40, ef_search: 32 };
         let entry = build(&path, &vectors, None, &config, &Stop::default()).unwrap().unwrap().file;
-        let graph = Graph::open(&CheckedFile::alone(&path, &entry).unwrap(), vectors.rows()).unwrap();
+        let graph =
+            Graph::open(&CheckedFile::alone(&path, &entry).unwrap(), vectors.rows()).unwrap();
         let query = vectors.row(5);
         let mut found = Vec::new();
         let mut run = |budget: u64| {

@@ -97,8 +97,10 @@ impl ArrowFile {
         file.ensure(footer..trailer)?;
         let footer = root_as_footer(&file.bytes()[footer..trailer])
             .map_err(|error| corrupt(&error.to_string()))?;
-        let blocks: Vec<Block> =
-            footer.recordBatches().map(|blocks| blocks.iter().copied().collect()).unwrap_or_default();
+        let blocks: Vec<Block> = footer
+            .recordBatches()
+            .map(|blocks| blocks.iter().copied().collect())
+            .unwrap_or_default();
         let found_schema = footer.schema().ok_or_else(|| corrupt("it has no schema"))?;
         let found_schema = Arc::new(try_fb_to_schema(found_schema).map_err(arrow_error)?);
         if found_schema.fields() != schema.fields() {

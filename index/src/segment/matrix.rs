@@ -11,7 +11,7 @@ use arrow::{
     array::{Array, ArrowPrimitiveType, AsArray, FixedSizeListArray},
     buffer::ScalarBuffer,
 };
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// Rows in every batch but the last, so that a row's place is arithmetic.
 pub(super) const BATCH_ROWS: usize = 1 << BATCH_BITS;
@@ -60,7 +60,9 @@ impl<T: ArrowPrimitiveType> Matrix<T> {
             is_full
                 && block.metaDataLength() == first.metaDataLength()
                 && Some(block.offset())
-                    == stride_bytes.checked_mul(number).and_then(|way| first.offset().checked_add(way))
+                    == stride_bytes
+                        .checked_mul(number)
+                        .and_then(|way| first.offset().checked_add(way))
         });
         let stride = usize::try_from(stride_bytes).ok();
         let stride = stride.filter(|stride| is_regular && stride.is_multiple_of(Self::SIZE));
@@ -126,10 +128,14 @@ impl<T: ArrowPrimitiveType> Matrix<T> {
 
     #[cold]
     fn check_each(&self, rows: &[u32]) -> bool {
-        rows.iter().all(|&row| {
-            let start = self.place(row) * Self::SIZE;
-            self.file.is_sound(start..start + self.columns * Self::SIZE)
-        })
+        // All are on their way from the disk before the first is waited for.
+        rows.iter().for_each(|&row| self.file.will_need(self.bytes_of(row)));
+        rows.iter().all(|&row| self.file.is_sound(self.bytes_of(row)))
+    }
+
+    fn bytes_of(&self, row: u32) -> Range<usize> {
+        let start = self.place(row) * Self::SIZE;
+        start..start + self.columns * Self::SIZE
     }
 
     /// Verifies everything, unless `is_over` says so first.

@@ -93,7 +93,8 @@ impl Segment {
         let filters = FilterIndex::open(&open(FILTERS, &entry.filters)?, rows)?;
         let graph = entry.graph.as_ref().map(|file| Graph::open(&open(GRAPH, file)?, rows));
         let graph = graph.transpose()?;
-        let codes = entry.codes.as_ref().map(|file| Codes::open(&open(CODES, file)?, dimension, rows));
+        let codes =
+            entry.codes.as_ref().map(|file| Codes::open(&open(CODES, file)?, dimension, rows));
         Ok(Self {
             codes: codes.transpose()?,
             ids,

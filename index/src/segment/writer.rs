@@ -82,7 +82,8 @@ pub(crate) fn write(
         tombstones: None,
         sums: SumsEntry { file: FileEntry { bytes: 0, crc32c: 0 }, head_crc32c: 0 },
     };
-    let files: Vec<_> = sealed_files(&entry).map(|(name, file)| (folder.join(name), file)).collect();
+    let files: Vec<_> =
+        sealed_files(&entry).map(|(name, file)| (folder.join(name), file)).collect();
     entry.sums = Sums::write(&folder.join(SUMS), &files)?;
     sync_folder(folder)?;
     Ok(entry)

@@ -6,8 +6,8 @@ use crate::{
 };
 use std::path::Path;
 use twn_index::{
-    Collection, CollectionConfig, Durability, Filter, IndexError, Operation, Quantization, SearchOptions,
-    UnitVector,
+    Collection, CollectionConfig, Durability, Filter, IndexError, Operation, Quantization,
+    SearchOptions, UnitVector,
 };
 
 const DIMENSION: usize = 8;
@@ -122,9 +122,8 @@ fn read_all(collection: &Collection) -> Vec<Result<String, IndexError>> {
         lt: Some(900.0),
         lte: None,
     };
-    let searched = |options: SearchOptions| {
-        Ok(format!("{:?}", snapshot.rank(&query, &options)?.ids))
-    };
+    let searched =
+        |options: SearchOptions| Ok(format!("{:?}", snapshot.rank(&query, &options)?.ids));
     vec![
         searched(SearchOptions::new(10)),
         searched(SearchOptions { filter: Some(range.clone()), ..SearchOptions::new(10) }),
@@ -174,7 +173,11 @@ fn whatever_is_read_of_a_damaged_file_is_right_or_refused() {
                     Err(error) => panic!("byte {position} of {}: {error}", path.display()),
                 }
             }
-            if was_refused { at_reading += 1 } else { elsewhere += 1 }
+            if was_refused {
+                at_reading += 1
+            } else {
+                elsewhere += 1
+            }
             assert!(!collection.verify().unwrap().damage.is_empty(), "byte {position}");
         }
         fs_err::write(&path, &bytes).unwrap();
