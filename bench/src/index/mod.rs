@@ -29,10 +29,7 @@ use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 use twn_index::{Collection, Quantization, SearchOptions, Snapshot, UnitVector};
 use vectors::DataSet;
 
@@ -211,7 +208,7 @@ impl<'a> Bench<'a> {
         drop((snapshot, quantised_snapshot, plain, quantised));
         let query = queries.first().context("no query")?;
         rows.extend(opening::measure(set, &folder, query, self.rounds)?);
-        rows.push(self.heap_row(&folder));
+        rows.push(opening::heap(set, &folder, base.rows()));
         if with_databases {
             rows.extend(self.database_rows(&folder, &truth)?);
         }
@@ -387,20 +384,4 @@ impl<'a> Bench<'a> {
         let what = format!("{}: graph, M = {}", self.data.name, own::M);
         Ok(Row::state(what, "bytes/row", &[bytes], Some(Target::at_most(160.0))))
     }
-
-    fn heap_row(&self, folder: &Path) -> Row {
-        let heap = heap_in_a_new_process(folder);
-        let note = heap.as_ref().err().map(|error| format!("{error:#}"));
-        let heap = heap.ok().map(|bytes| bytes / self.data.base.rows() as f64);
-        let what = format!("{}: heap beside the page cache, open and searched", self.data.name);
-        let mut row = Row::state(what, "bytes/row", heap.as_slice(), Some(Target::at_most(16.0)));
-        row.note = note;
-        row
-    }
-}
-
-fn heap_in_a_new_process(folder: &Path) -> anyhow::Result<f64> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["index", "--heap-of"]).arg(folder).output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

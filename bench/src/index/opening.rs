@@ -1,4 +1,5 @@
-//! Opening a collection: with its files in the page cache, and with none of them.
+//! Opening a collection: with its files in the page cache, with none of them, and the
+//! memory that it takes.
 
 use super::own;
 use crate::rows::{Row, Target};
@@ -9,6 +10,8 @@ use twn_index::UnitVector;
 
 const WARM_MS_MAX: f64 = 100.0;
 const COLD_MS_MAX: f64 = 1000.0;
+/// Of a row.
+const HEAP_BYTES_MAX: f64 = 16.0;
 
 /// Measures an opening with the first query answered, warm and cold.
 pub(crate) fn measure(
@@ -54,4 +57,21 @@ fn forget_pages(folder: &Path) -> anyhow::Result<()> {
         ensure!(output.status.success(), "dd: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
+}
+
+/// Measures the heap of an open collection that was searched, in a process that has done
+/// nothing else.
+pub(crate) fn heap(set: &str, folder: &Path, rows: usize) -> Row {
+    let what = format!("{set}: heap beside the page cache, open and searched");
+    let target = Some(Target::at_most(HEAP_BYTES_MAX));
+    match heap_in_a_new_process(folder) {
+        Ok(bytes) => Row::state(what, "bytes/row", &[bytes / rows as f64], target),
+        Err(error) => Row::state(what, "bytes/row", &[], target).with_note(format!("{error:#}")),
+    }
+}
+
+fn heap_in_a_new_process(folder: &Path) -> anyhow::Result<f64> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(["index", "--heap-of"]).arg(folder).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

@@ -23,7 +23,8 @@ pub(super) fn start(python: &Path, script: &Path, name: &str) -> Result<Peer, Pe
         name: name.to_owned(),
         program: python.to_path_buf(),
         arguments: vec![script.into(), name.into()],
-        needs: vec![script.to_path_buf(), python.to_path_buf()],
+        // One without a folder is found by the shell's path.
+        needs: [script, python].into_iter().filter(|path| is_place(path)).map(Into::into).collect(),
         setup: "bench/peers/ann_setup.sh".to_owned(),
         answer_within: ANSWER_WITHIN,
     })
@@ -35,4 +36,8 @@ pub(super) fn build(peer: &mut Peer, base: &Path, threads: usize) -> Result<Buil
         "do": "build", "base": base, "m": M,
         "ef_construction": EF_CONSTRUCTION, "threads": threads,
     }))
+}
+
+fn is_place(path: &Path) -> bool {
+    path.components().count() > 1
 }
