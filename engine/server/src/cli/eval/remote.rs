@@ -6,7 +6,10 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use tokio::{runtime::Handle, task::{JoinSet, LocalSet}};
+use tokio::{
+    runtime::Handle,
+    task::{JoinSet, LocalSet},
+};
 use twn_protos::v1 as pb;
 use twn_train::{
     AfterThought, EmbedOptions, Embedded, EvalError, Input, Pass, Source, SourceInfo, Think,
@@ -72,37 +75,38 @@ impl RemoteSource {
         let mut answers: Vec<Option<Answer>> = inputs.iter().map(|_| None).collect();
         let mut batches: VecDeque<_> = batches(inputs).into();
         let mut finished = 0;
-        let outcome: Result<(), EvalError> = self.runtime.block_on(LocalSet::new().run_until(async {
-            let mut calls = JoinSet::new();
-            loop {
-                while calls.len() < REQUESTS
-                    && let Some(range) = batches.pop_front()
-                {
-                    let request = request(&inputs[range.clone()], wish, options);
-                    let client = self.client.embed();
-                    calls.spawn_local(async move {
-                        let call = async || client.clone().embed(request.clone()).await;
-                        (range, patiently(call).await)
-                    });
+        let outcome: Result<(), EvalError> =
+            self.runtime.block_on(LocalSet::new().run_until(async {
+                let mut calls = JoinSet::new();
+                loop {
+                    while calls.len() < REQUESTS
+                        && let Some(range) = batches.pop_front()
+                    {
+                        let request = request(&inputs[range.clone()], wish, options);
+                        let client = self.client.embed();
+                        calls.spawn_local(async move {
+                            let call = async || client.clone().embed(request.clone()).await;
+                            (range, patiently(call).await)
+                        });
+                    }
+                    let Some(call) = calls.join_next().await else { return Ok(()) };
+                    let (range, answer) = call.map_err(|error| failed("a batch", error))?;
+                    let (first, count) = (inputs[range.start], range.len());
+                    let batch = || format!("a batch of {count} from {}", first.name);
+                    let answer = answer.map_err(|refusal: Refusal| failed(&batch(), refusal))?;
+                    if answer.embeddings.len() != count {
+                        let problem = format!("server gave {} embeddings", answer.embeddings.len());
+                        return Err(failed(&batch(), problem));
+                    }
+                    for (position, embedding) in range.zip(answer.embeddings) {
+                        let answer = self.answer(embedding, wish);
+                        let named = |problem| failed(&inputs[position].name, problem);
+                        answers[position] = Some(answer.map_err(named)?);
+                    }
+                    finished += count;
+                    done(finished);
                 }
-                let Some(call) = calls.join_next().await else { return Ok(()) };
-                let (range, answer) = call.map_err(|error| failed("a batch", error))?;
-                let (first, count) = (inputs[range.start], range.len());
-                let batch = || format!("a batch of {count} from {}", first.name);
-                let answer = answer.map_err(|refusal: Refusal| failed(&batch(), refusal))?;
-                if answer.embeddings.len() != count {
-                    let problem = format!("server gave {} embeddings", answer.embeddings.len());
-                    return Err(failed(&batch(), problem));
-                }
-                for (position, embedding) in range.zip(answer.embeddings) {
-                    let answer = self.answer(embedding, wish);
-                    let named = |problem| failed(&inputs[position].name, problem);
-                    answers[position] = Some(answer.map_err(named)?);
-                }
-                finished += count;
-                done(finished);
-            }
-        }));
+            }));
         outcome?;
         let answers = answers.into_iter().flatten().collect();
         Ok((answers, started.elapsed().as_secs_f64()))
