@@ -4,8 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use twn_encoder::open_device;
-use twn_train::learn::{LogLine, RunEnd, TrainOptions, train};
+use twn_encoder::{
+    Encoder,
+    adapter::{Adapters, StoredType},
+    open_device,
+};
+use twn_train::{
+    Beir,
+    learn::{CalibrateOptions, Calibration, LogLine, RunEnd, TrainOptions, calibrate, train},
+};
 
 use super::{Outcome, Session, model, train_data};
 use crate::{config::Flag, output::Progress};
@@ -25,6 +32,37 @@ pub enum TrainCommand {
     /// `twn serve --adapters` takes. Killed at any moment, the same command goes on from
     /// the last checkpoint and ends with the same adapters.
     Run(RunArgs),
+    /// Fit the gate of trained adapters, and choose its threshold
+    ///
+    /// Every query of the test collection is embedded directly and after a thought; the
+    /// gate learns on some of them which thoughts widen the positive's lead, and the
+    /// others choose the threshold. Use queries that nothing was trained on.
+    Gate(GateArgs),
+}
+
+/// Which adapters' gate to fit, and to what.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// A test collection in BEIR's layout
+    folder: PathBuf,
+    /// The adapters
+    #[arg(long, value_name = "FOLDER")]
+    adapters: PathBuf,
+    /// Write them here, with the gate
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Tokens that adaptive thinking may take, as a share of always thinking
+    #[arg(long, default_value_t = 0.5)]
+    token_share: f64,
+    /// A thought helps when it widens the positive's lead by more than this
+    #[arg(long, default_value_t = 0.0)]
+    gain: f64,
+    /// Store the adapters in two bytes a value
+    #[arg(long)]
+    f16: bool,
+    /// Name of a pulled model, a GGUF file, or a Hugging Face folder
+    #[arg(long, value_name = "NAME or PATH")]
+    model: Option<String>,
 }
 
 /// What to train, and where.
@@ -55,8 +93,12 @@ pub struct RunArgs {
 impl TrainCommand {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
-        let Self::Run(arguments) = self else { return Vec::new() };
-        arguments.model.iter().flat_map(|name| model::flags(name)).collect()
+        let model = match self {
+            Self::Data(_) => &None,
+            Self::Run(arguments) => &arguments.model,
+            Self::Gate(arguments) => &arguments.model,
+        };
+        model.iter().flat_map(|name| model::flags(name)).collect()
     }
 }
 
@@ -71,6 +113,7 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
             let making = tokio::task::spawn_blocking(move || train_data::run(arguments, output));
             return making.await.context("making data panicked")?;
         }
+        TrainCommand::Gate(arguments) => return gate(arguments, session).await,
         TrainCommand::Run(arguments) => arguments,
     };
     let model = model::locate(session, arguments.pull).await?;
@@ -104,5 +147,40 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
     };
     let report = serde_json::json!({ "state": state, "run": folder });
     output.either(&report, || words)?;
+    Ok(Outcome::Done)
+}
+
+/// Fits a gate.
+async fn gate(arguments: GateArgs, session: &Session) -> anyhow::Result<Outcome> {
+    let output = session.output;
+    let model = model::locate(session, false).await?;
+    let mut load = session.config().model.load_options(&model);
+    load.adapters = Some(arguments.adapters.clone());
+    let fitting = tokio::task::spawn_blocking(move || -> anyhow::Result<Calibration> {
+        let data = Beir::read(&arguments.folder)?;
+        let checkpoint = twn_encoder::model::open(&model)?;
+        let device = open_device("flex")?;
+        let mut adapters = Adapters::read(&arguments.adapters, &checkpoint, &device)?;
+        let mut encoder = Encoder::load(&load)?;
+        let options = CalibrateOptions {
+            token_share: arguments.token_share,
+            gain_min: arguments.gain,
+            ..CalibrateOptions::default()
+        };
+        let seen = calibrate(&mut encoder, &mut adapters, &data, &options, &mut |_| {})?;
+        let stored = if arguments.f16 { StoredType::F16 } else { StoredType::F32 };
+        adapters.write(&arguments.out, stored)?;
+        Ok(seen)
+    });
+    let seen = fitting.await.context("fitting the gate panicked")??;
+    output.either(&seen, || {
+        format!(
+            "threshold {:.3}: thinks for {:.0} % of {} held-out queries, {:.1} tokens a query",
+            seen.threshold,
+            100.0 * seen.think_rate,
+            seen.held_out,
+            seen.reasoning_tokens_per_query
+        )
+    })?;
     Ok(Outcome::Done)
 }

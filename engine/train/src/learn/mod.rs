@@ -12,11 +12,12 @@
 //! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
-//! | `gate` | the gate's fit to what thoughts were worth |
+//! | `gate`, `calibrate` | the gate's fit to what thoughts were worth, and its threshold |
 //! | `policy` | thoughts sampled, rewarded and reinforced |
 //! | `checkpoint`, `trainer` | a run that can be killed |
 
 mod batch;
+mod calibrate;
 mod checkpoint;
 mod closed_form;
 mod dataset;
@@ -34,6 +35,7 @@ mod teacher;
 mod trainer;
 
 pub use batch::{Batch, group_by_length};
+pub use calibrate::{CalibrateOptions, Calibration, calibrate};
 pub use checkpoint::Place;
 pub use dataset::{Example, read_examples};
 pub use draw::{Case, Draw, Drawn};
