@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     AdapterPlan, BackboneId, HostTensors, Lora, MANIFEST_VERSION, Manifest, StoredType, Target,
-    read_peft,
-    tensor_file::{read_tensors, write_tensors},
+    files::Files,
+    peft::read_peft_files,
+    tensor_file::{parse_tensors, write_tensors},
     write_peft,
 };
 use crate::{
@@ -108,9 +109,19 @@ impl Adapters {
         checkpoint: &Checkpoint,
         device: &Device,
     ) -> Result<Self, EncoderError> {
+        Self::read_files(&Files::Folder(folder), checkpoint, device)
+    }
+
+    /// Reads an adapter folder's files, wherever they are.
+    pub(super) fn read_files(
+        files: &Files<'_>,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, EncoderError> {
         let config = &checkpoint.config;
-        let path = folder.join(MANIFEST);
-        let manifest = Manifest::read(&path)?;
+        let path = files.path(MANIFEST);
+        let manifest = Manifest::parse(&files.text(MANIFEST)?)
+            .map_err(|problem| EncoderError::ModelFile { path: path.clone(), problem })?;
         if manifest.backbone.weights_sha256 != checkpoint.weights_sha256 {
             let problem = format!(
                 "adapters were made for {} with weights sha256 {}, the model is {} with {}",
@@ -121,10 +132,10 @@ impl Adapters {
             );
             return Err(EncoderError::ModelFile { path, problem });
         }
-        let reasoning = read_peft(&folder.join(REASONING), config, device)?;
-        let embedding = read_peft(&folder.join(EMBEDDING), config, device)?;
-        let path = folder.join(HEAD);
-        let mut tensors = read_tensors(&path)?;
+        let reasoning = read_peft_files(files, Some(REASONING), config, device)?;
+        let embedding = read_peft_files(files, Some(EMBEDDING), config, device)?;
+        let path = files.path(HEAD);
+        let mut tensors = parse_tensors(&path, &files.read(HEAD)?)?;
         let head = Head::take(&mut tensors, &manifest, config, device)
             .map_err(|problem| EncoderError::ModelFile { path, problem })?;
         Ok(Self {
@@ -134,7 +145,7 @@ impl Adapters {
             queries: head.queries,
             gate: head.gate,
             pooler: head.pooler,
-            digest: digest_files(folder)?,
+            digest: digest_files(files)?,
         })
     }
 
@@ -204,7 +215,7 @@ fn fresh_rank(config: &BackboneConfig, parameters: u64) -> usize {
 
 /// Hashes every file of the folder, each with its name and length so that moving bytes
 /// from one file to another changes the digest.
-fn digest_files(folder: &Path) -> Result<String, EncoderError> {
+fn digest_files(files: &Files<'_>) -> Result<String, EncoderError> {
     let peft = ["adapter_config.json", "adapter_model.safetensors"];
     let mut names: Vec<String> = [REASONING, EMBEDDING]
         .into_iter()
@@ -213,7 +224,7 @@ fn digest_files(folder: &Path) -> Result<String, EncoderError> {
     names.extend([HEAD.to_owned(), MANIFEST.to_owned()]);
     let mut hash = Sha256::new();
     for name in names {
-        let bytes = fs_err::read(folder.join(&name))?;
+        let bytes = files.read(&name)?;
         hash.update(format!("{name} {}\n", bytes.len()));
         hash.update(&bytes);
     }

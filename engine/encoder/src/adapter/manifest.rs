@@ -120,17 +120,6 @@ impl Interface {
 }
 
 impl Manifest {
-    /// Reads and checks a manifest.
-    ///
-    /// # Errors
-    /// Fails when the file is missing or damaged, was written for a newer format, or has
-    /// a value out of range.
-    pub fn read(path: &Path) -> Result<Self, EncoderError> {
-        let text = fs_err::read_to_string(path)?;
-        Self::parse(&text)
-            .map_err(|problem| EncoderError::ModelFile { path: path.to_owned(), problem })
-    }
-
     /// Writes the manifest.
     ///
     /// # Errors
@@ -144,7 +133,12 @@ impl Manifest {
         serde_json::to_string_pretty(self).expect("plain data serialises")
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Reads and checks a manifest's text.
+    ///
+    /// # Errors
+    /// Fails when it is damaged, was written for a newer format, or has a value out of
+    /// range.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         /// The version comes first, since a newer manifest may differ in all the rest.
         #[derive(Deserialize)]
         struct Version {

@@ -4,9 +4,11 @@
 //! `head.safetensors` and the manifest `twn.json`. Knows no text and runs no backbone.
 //! Invariant: a tensor that is missing, stray or of another shape is an error.
 
+mod files;
 mod folder;
 mod lora;
 mod manifest;
+mod mini;
 mod peft;
 mod peft_config;
 mod plan;

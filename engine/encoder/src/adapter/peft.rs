@@ -6,9 +6,10 @@ use burn::tensor::Device;
 
 use super::{
     Lora, LoraLayer, LoraPair, Target,
+    files::Files,
     lora::to_host,
     peft_config::{PeftConfig, write_config},
-    tensor_file::{HostTensors, StoredType, read_tensors, write_tensors},
+    tensor_file::{HostTensors, StoredType, parse_tensors, write_tensors},
 };
 use crate::{backbone::BackboneConfig, checkpoint::HostTensor, error::EncoderError};
 
@@ -28,10 +29,23 @@ pub fn read_peft(
     backbone: &BackboneConfig,
     device: &Device,
 ) -> Result<Lora, EncoderError> {
-    let config = PeftConfig::read(&folder.join(CONFIG))?;
-    let path = folder.join(WEIGHTS);
+    read_peft_files(&Files::Folder(folder), None, backbone, device)
+}
+
+/// Reads the adapter in `part` of an adapter folder, or in the folder itself.
+pub(super) fn read_peft_files(
+    files: &Files<'_>,
+    part: Option<&str>,
+    backbone: &BackboneConfig,
+    device: &Device,
+) -> Result<Lora, EncoderError> {
+    let name = |file: &str| part.map_or_else(|| file.to_owned(), |part| format!("{part}/{file}"));
+    let config = PeftConfig::parse(&files.text(&name(CONFIG))?)
+        .map_err(|problem| EncoderError::ModelFile { path: files.path(&name(CONFIG)), problem })?;
+    let path = files.path(&name(WEIGHTS));
     let refuse = |problem: String| EncoderError::ModelFile { path: path.clone(), problem };
-    let mut tensors = by_module(read_tensors(&path)?).map_err(refuse)?;
+    let read = parse_tensors(&path, &files.read(&name(WEIGHTS))?)?;
+    let mut tensors = by_module(read).map_err(refuse)?;
 
     let mut targeted = 0;
     let mut pair = |index: usize, target: Target| {

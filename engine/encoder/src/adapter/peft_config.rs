@@ -79,18 +79,11 @@ enum Targets {
 }
 
 impl PeftConfig {
-    /// Reads the file.
+    /// Reads a configuration's text.
     ///
     /// # Errors
-    /// Fails when the file is missing or damaged, has an unknown key, or asks for
-    /// something that is not implemented.
-    pub(super) fn read(path: &Path) -> Result<Self, EncoderError> {
-        let text = fs_err::read_to_string(path)?;
-        Self::parse(&text)
-            .map_err(|problem| EncoderError::ModelFile { path: path.to_owned(), problem })
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Says what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let keys: Map<String, Value> = serde_json::from_str(text).map_err(|e| e.to_string())?;
         let used = |key: &str| {
             matches!(

@@ -7,9 +7,6 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{checkpoint::HostTensor, error::EncoderError};
 
-/// Adapters of the largest backbones stay well below this.
-const BYTES_MAX: u64 = 4 << 30;
-
 /// Type of the values in a written file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredType {
@@ -22,18 +19,13 @@ pub enum StoredType {
 /// Tensors by name.
 pub(crate) type HostTensors = BTreeMap<String, HostTensor>;
 
-/// Reads a whole file, converting f16 and bf16 to f32.
+/// Reads a whole file, converting f16 and bf16 to f32. `path` names it in errors.
 ///
 /// # Errors
-/// Fails when the file is missing, too large, damaged, or has other types in it.
-pub(crate) fn read_tensors(path: &Path) -> Result<HostTensors, EncoderError> {
+/// Fails when the file is damaged or has other types in it.
+pub(crate) fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<HostTensors, EncoderError> {
     let damaged = |problem: String| EncoderError::ModelFile { path: path.to_owned(), problem };
-    let size = fs_err::metadata(path)?.len();
-    if size > BYTES_MAX {
-        return Err(damaged(format!("file has {size} bytes, at most {BYTES_MAX} are read")));
-    }
-    let bytes = fs_err::read(path)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
     file.iter()
         .map(|(name, view)| match convert(&view) {
             Some(values) if values.iter().all(|value| value.is_finite()) => {
@@ -117,6 +109,10 @@ fn convert(view: &TensorView<'_>) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_tensors(path: &Path) -> Result<HostTensors, EncoderError> {
+        parse_tensors(path, &fs_err::read(path)?)
+    }
 
     #[test]
     fn written_tensors_read_back() {

@@ -25,8 +25,11 @@ const PROMPT_TOKENS_MIN: usize = 64;
 pub struct LoadOptions {
     /// The backbone: a GGUF file or a Hugging Face folder.
     pub model: PathBuf,
-    /// An adapter folder; `None` makes fresh, untrained adapters.
+    /// An adapter folder; `None` takes what this build carries for the backbone, and fresh,
+    /// untrained adapters for any other.
     pub adapters: Option<PathBuf>,
+    /// Leaves out what this build carries, for comparison.
+    pub untrained: bool,
     /// `cpu` runs the fused pass; `flex` the portable module on the CPU, `cuda:N` on a GPU.
     pub device: String,
     /// How exactly the fused pass keeps the weights; the portable module has f32.
@@ -47,6 +50,7 @@ impl LoadOptions {
         Self {
             model: model.into(),
             adapters: None,
+            untrained: false,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
             activations: Activations::Int16,
@@ -78,7 +82,14 @@ impl Encoder {
         let backbone = load_backbone(&checkpoint, options, &device)?;
         let adapters = match &options.adapters {
             Some(folder) => Adapters::read(folder, &checkpoint, &device)?,
-            None => Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device),
+            None => {
+                match Adapters::embedded(&checkpoint, &device)?.filter(|_| !options.untrained) {
+                    Some(mini) => mini,
+                    None => {
+                        Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device)
+                    }
+                }
+            }
         };
         let manifest = &adapters.manifest;
         let thought = &manifest.thought;

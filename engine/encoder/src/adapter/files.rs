@@ -1,0 +1,72 @@
+//! Where an adapter folder's files come from: a folder, or this build itself.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use crate::error::EncoderError;
+
+/// Files no larger than this are read: adapters of the largest backbones stay well below.
+const BYTES_MAX: u64 = 4 << 30;
+
+/// An adapter folder's files.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Files<'a> {
+    /// On disk.
+    Folder(&'a Path),
+    /// In this build, by their paths within the folder.
+    Embedded {
+        /// Names them in errors.
+        name: &'static str,
+        /// Paths and contents.
+        files: &'static [(&'static str, &'static [u8])],
+    },
+}
+
+impl Files<'_> {
+    /// Reads a file by its path within the folder.
+    ///
+    /// # Errors
+    /// Fails when it is missing or too large.
+    pub(super) fn read(&self, file: &str) -> Result<Cow<'static, [u8]>, EncoderError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(file);
+                let size = fs_err::metadata(&path)?.len();
+                if size > BYTES_MAX {
+                    let problem = format!("file has {size} bytes, at most {BYTES_MAX} are read");
+                    return Err(EncoderError::ModelFile { path, problem });
+                }
+                Ok(fs_err::read(path)?.into())
+            }
+            Self::Embedded { files, .. } => {
+                let found = files.iter().find(|(name, _)| *name == file);
+                let (_, bytes) = found.ok_or_else(|| EncoderError::ModelFile {
+                    path: self.path(file),
+                    problem: "is not in this build".to_owned(),
+                })?;
+                Ok((*bytes).into())
+            }
+        }
+    }
+
+    /// Reads a text file.
+    ///
+    /// # Errors
+    /// Fails as [`Self::read`], and when the file is not UTF-8.
+    pub(super) fn text(&self, file: &str) -> Result<String, EncoderError> {
+        String::from_utf8(self.read(file)?.into_owned()).map_err(|error| EncoderError::ModelFile {
+            path: self.path(file),
+            problem: error.to_string(),
+        })
+    }
+
+    /// Where a file lies, for errors.
+    pub(super) fn path(&self, file: &str) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.join(file),
+            Self::Embedded { name, .. } => Path::new(name).join(file),
+        }
+    }
+}
