@@ -53,7 +53,7 @@ async fn a_thousand_on_a_real_model_get_what_each_gets_alone() {
         tasks.spawn(async move {
             let ask = Ask::numbered(i);
             let kind = if i.is_multiple_of(2) { EmbedKind::Query } else { EmbedKind::Document };
-            let wish = embed_request(ask.text.as_str(), ask.policy.clone());
+            let wish = embed_request(ask.text.as_str(), ask.policy);
             let wish = twn_service::EmbedRequest { kind, explain: ask.explain, ..wish };
             let (encoded, _) = engine.embed(wish, &call).await.expect("embeds");
             let got = (encoded.embedding, encoded.usage.route);

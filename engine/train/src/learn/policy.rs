@@ -1,8 +1,8 @@
 //! Embedding-guided reinforcement: thoughts are sampled as the server would decode them,
 //! rewarded by what they do for the embedding, and made more or less likely (GRPO).
 //!
-//! `reward = format + rank / (rank of the positive) + gap * (positive - nearest negative)
-//! - price * tokens`, where rank and gap are those of the reasoned embedding among the
+//! The reward is `format + rank / (rank of the positive) + gap * (positive - nearest
+//! negative)`, less `price * tokens`, where rank and gap are those of the reasoned embedding among the
 //! example's own documents. The relatives' formulas (UME-R1, Embed-RL) have the same
 //! parts; the price is what makes thoughts short.
 

@@ -27,10 +27,13 @@ impl Sequence {
     }
 }
 
+/// Turns text into token ids, without special tokens.
+type Tokenize = Box<dyn Fn(&str) -> Result<Vec<u32>, String> + Send + Sync>;
+
 /// Makes sequences for one backbone with one manifest.
 pub struct Sequencer {
     prompter: Prompter,
-    tokenizer: Box<dyn Fn(&str) -> Result<Vec<u32>, String> + Send + Sync>,
+    tokenizer: Tokenize,
     open: Vec<u32>,
     close: String,
     content_tokens_max: usize,
