@@ -4,7 +4,7 @@
 //! and either the thought widened the positive's lead or it did not.
 
 use burn::{
-    module::Module,
+    module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
 };
 use twn_encoder::Gate;
@@ -71,7 +71,12 @@ pub fn fit_gate(
         (rows, wanted)
     };
     let (learn, held) = (table(0..split), table(split..inputs.len()));
-    let mut gate = gate.fork(&device);
+    let mut gate = Gate {
+        inner_weight: learning(gate.inner_weight, &device),
+        inner_bias: learning(gate.inner_bias, &device),
+        outer_weight: learning(gate.outer_weight, &device),
+        outer_bias: learning(gate.outer_bias, &device),
+    };
     let options = AdamWOptions { weight_decay: fit.weight_decay, ..AdamWOptions::default() };
     let mut optimizer = AdamW::new(options);
     let mut best = (gate.clone(), GateFitted { loss: f32::INFINITY, epoch: 0 });
@@ -89,6 +94,11 @@ pub fn fit_gate(
     }
     let (gate, fitted) = best;
     Ok((standard.fold(gate), fitted))
+}
+
+/// A parameter's values as one that learns on `device`.
+fn learning<const D: usize>(param: Param<Tensor<D>>, device: &Device) -> Param<Tensor<D>> {
+    param.map(|tensor| Tensor::from_data(tensor.into_data(), device).require_grad())
 }
 
 /// Mean binary cross-entropy.
