@@ -14,7 +14,8 @@ pub struct ModelArgs {
     /// Name of a pulled model, a GGUF file, or a Hugging Face folder
     #[arg(long, value_name = "NAME or PATH")]
     pub model: Option<String>,
-    /// Adapter folder; without one the adapters are fresh and untrained
+    /// Adapter folder; without one the default model has `twn-mini`'s, and any other fresh,
+    /// untrained ones
     #[arg(long, value_name = "FOLDER")]
     pub adapters: Option<PathBuf>,
     /// `cpu` (fast), `flex` (the portable module on the CPU, f32), or `cuda:0` in a build

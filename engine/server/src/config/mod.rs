@@ -101,7 +101,8 @@ pub struct ModelSection {
     pub name: String,
     /// A model of one's own, instead of a named one: a GGUF file or a Hugging Face folder.
     pub path: Option<PathBuf>,
-    /// An adapter folder; without one the adapters are fresh and untrained.
+    /// An adapter folder; without one the default model has `twn-mini`'s and any other fresh,
+    /// untrained ones.
     pub adapters: Option<PathBuf>,
     /// `cpu` (the fused pass), `flex` (the portable module on the CPU) or `cuda:N`.
     pub device: String,

@@ -4,7 +4,7 @@
 //! and either the thought widened the positive's lead or it did not.
 
 use burn::{
-    module::{Module, Param},
+    module::Param,
     tensor::{Device, Tensor, TensorData},
 };
 use twn_encoder::Gate;
@@ -154,6 +154,8 @@ impl Standard {
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
+
     use super::*;
 
     /// A gate as fresh adapters have it, for states of 4 values.
