@@ -19,6 +19,7 @@ mod fused;
 mod portable;
 mod positions;
 mod precision;
+mod sight;
 mod tower;
 
 use burn::tensor::{Device, Tensor};
@@ -29,6 +30,7 @@ pub use extras::{Addition, RowExtras};
 pub use fused::FusedOptions;
 pub use positions::{Position, Stretch, positions_of};
 pub use precision::Precision;
+pub use sight::Sight;
 pub(crate) use tower::PREFIX as TOWER_PREFIX;
 pub use tower::{Grid, VisionConfig, VisionStates};
 
