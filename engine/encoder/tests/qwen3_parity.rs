@@ -275,8 +275,8 @@ fn quantised_weights_stay_near() {
             let got = values(run(&backbone, &case, sight.as_ref(), all, &mut cache, None));
             let want = golden.floats("mixed.hidden");
             let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-            let cosine = product(&got, &want)
-                / (product(&got, &got).sqrt() * product(&want, &want).sqrt());
+            let cosine =
+                product(&got, &want) / (product(&got, &got).sqrt() * product(&want, &want).sqrt());
             assert!(cosine > least, "{model} {precision}: cosine {cosine}");
         }
     }
@@ -330,9 +330,10 @@ fn positions_are_those_of_get_rope_index() {
     assert_eq!(mixtures.len(), 100);
     for (number, mixture) in mixtures.iter().enumerate() {
         let images = mixture.images.iter().map(|&[_, height, width]| (height, width));
-        let videos = mixture.videos.iter().flat_map(|&[slices, height, width]| {
-            std::iter::repeat_n((height, width), slices)
-        });
+        let videos = mixture
+            .videos
+            .iter()
+            .flat_map(|&[slices, height, width]| std::iter::repeat_n((height, width), slices));
         let (mut images, mut videos) = (images, videos);
         let mut stretches = Vec::new();
         for run in mixture.types.as_bytes().chunk_by(|a, b| a == b) {

@@ -101,7 +101,9 @@ impl BackboneConfig {
             ));
         }
         match &self.vision {
-            Some(vision) => vision.check(self).map_err(|problem| EncoderError::Internal { problem }),
+            Some(vision) => {
+                vision.check(self).map_err(|problem| EncoderError::Internal { problem })
+            }
             None => Ok(()),
         }
     }

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{
-    Addition, BackboneConfig, Grid, Position, Stretch, VisionStates, positions_of,
-};
+use super::{Addition, BackboneConfig, Grid, Position, Stretch, VisionStates, positions_of};
 use crate::error::EncoderError;
 
 /// What a prompt's images and videos put into its rows: the tower's states in the places of
@@ -51,7 +49,9 @@ impl Sight {
             let start = at + text;
             let own = start..start + height * width;
             let run = tokens.get(own.clone());
-            if !run.is_some_and(|run| run.iter().all(|&token| token == run[0] && stands_for_pixels(token))) {
+            if !run.is_some_and(|run| {
+                run.iter().all(|&token| token == run[0] && stands_for_pixels(token))
+            }) {
                 return Err(refuse(format!(
                     "the prompt has no run of {} tokens for a grid of {height} x {width}",
                     own.len()

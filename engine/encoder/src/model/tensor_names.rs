@@ -71,7 +71,8 @@ pub(super) fn expected(config: &BackboneConfig) -> BTreeMap<String, Vec<usize>> 
             ("mlp.up_proj", vec![config.intermediate_size, hidden]),
             ("mlp.down_proj", vec![hidden, config.intermediate_size]),
         ];
-        let head_norms = ["self_attn.q_norm", "self_attn.k_norm"].map(|p| (p, vec![config.head_dim]));
+        let head_norms =
+            ["self_attn.q_norm", "self_attn.k_norm"].map(|p| (p, vec![config.head_dim]));
         let head_norms = head_norms.into_iter().filter(|_| config.head_norms);
         for (part, shape) in parts.into_iter().chain(head_norms) {
             shapes.insert(format!("model.layers.{layer}.{part}.weight"), shape);

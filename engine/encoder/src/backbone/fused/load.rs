@@ -3,8 +3,7 @@
 use rayon::prelude::*;
 use twn_kernels::{
     BlockFormat, Decoder, DecoderOptions, DecoderShape, DecoderWeights, HeadNorms, Isa,
-    KernelError,
-    LayerWeights, Matrix, Precision, Source,
+    KernelError, LayerWeights, Matrix, Precision, Source,
 };
 
 use super::{Fused, FusedOptions};

@@ -150,7 +150,8 @@ impl Layer {
             let heads = [count * columns.len() / config.head_dim, config.head_dim];
             norm.apply(rows.clone().slice([0..count, columns]).reshape(heads)).reshape(shape)
         };
-        let (queries, keys) = (part(query_norm, 0..query_width), part(key_norm, query_width..width));
+        let (queries, keys) =
+            (part(query_norm, 0..query_width), part(key_norm, query_width..width));
         Tensor::cat(vec![queries, keys], 1)
     }
 

@@ -41,12 +41,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Reads the scales of a norm over `width` columns.
-    pub(super) fn norm(
-        &self,
-        name: &str,
-        width: usize,
-        eps: f32,
-    ) -> Result<RmsNorm, EncoderError> {
+    pub(super) fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, EncoderError> {
         let host = self.host(name, &[width])?;
         let data = TensorData::new(host.values, [1, width]);
         Ok(RmsNorm::new(Tensor::from_data(data, self.device), eps))

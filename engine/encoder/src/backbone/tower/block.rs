@@ -107,6 +107,7 @@ fn rotate(heads: Tensor<3>, pass: &Pass<'_>) -> Tensor<3> {
 /// GELU by the hyperbolic tangent. Burn's own goes through a power function.
 fn gelu_tanh(x: Tensor<2>) -> Tensor<2> {
     let cube = x.clone().square() * x.clone();
-    let inner = (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
+    let inner =
+        (x.clone() + cube.mul_scalar(0.044_715)).mul_scalar((2.0 / std::f64::consts::PI).sqrt());
     (inner.tanh().add_scalar(1.0) * x).mul_scalar(0.5)
 }

@@ -135,7 +135,8 @@ impl VisionConfig {
             linear(format!("blocks.{block}.mlp.linear_fc2"), hidden, inner);
         }
         let merged = self.merged_width();
-        let mergers = (0..self.deepstack.len()).map(|index| format!("deepstack_merger_list.{index}"));
+        let mergers =
+            (0..self.deepstack.len()).map(|index| format!("deepstack_merger_list.{index}"));
         for merger in mergers.chain(["merger".to_owned()]) {
             linear(format!("{merger}.linear_fc1"), merged, merged);
             linear(format!("{merger}.linear_fc2"), out, merged);

@@ -52,7 +52,8 @@ impl Loader<'_> {
         outputs: usize,
         inputs: usize,
     ) -> Result<Linear, EncoderError> {
-        let HostTensor { shape, values } = self.tensors.tensor(&format!("{PREFIX}{name}.weight"))?;
+        let HostTensor { shape, values } =
+            self.tensors.tensor(&format!("{PREFIX}{name}.weight"))?;
         if shape.first() != Some(&outputs) || values.len() != outputs * inputs {
             return Err(EncoderError::Internal {
                 problem: format!("{name} has shape {shape:?}, expected [{outputs}, {inputs}]"),

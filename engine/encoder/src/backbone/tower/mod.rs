@@ -151,10 +151,10 @@ impl Tower {
             let shares: Vec<f32> = taps.iter().map(|taps| taps[tap].1).collect();
             let indices = TensorData::new(indices, [taps.len()]);
             let shares = TensorData::new(shares, [taps.len(), 1]);
-            let rows = self.positions.clone().select(
-                0,
-                Tensor::<1, Int>::from_data(indices, &self.device),
-            );
+            let rows = self
+                .positions
+                .clone()
+                .select(0, Tensor::<1, Int>::from_data(indices, &self.device));
             rows * Tensor::<2>::from_data(shares, &self.device)
         };
         gather(0) + gather(1) + gather(2) + gather(3)
