@@ -2,12 +2,12 @@
 """Embeds the real texts of the index benchmark and writes them as .fbin files.
 
     ann_vectors.py wordllama FOLDER --wordnet DICT
-    ann_vectors.py minilm FOLDER --wordnet DICT --texts 50000
+    ann_vectors.py minilm FOLDER --wordnet DICT --texts 53000
 
 Texts: the glosses of WordNet (`data.*` in DICT; Debian's package wordnet-base) and the
 descriptions of Debian's packages (`apt-cache dumpavail`), each once. FOLDER gets
 NAME.base.fbin and NAME.query.fbin: u32 rows, u32 columns, then the rows as f32, all of
-length 1; the queries are texts held out. Needs the packages numpy and wordllama, or those
+length 1; the queries are texts held out. MiniLM sees 64 tokens of each. Needs the packages numpy and wordllama, or those
 that minilm_beir.py names.
 """
 
@@ -58,7 +58,7 @@ def wordllama_vectors(documents: list[str]) -> np.ndarray:
 def minilm_vectors(documents: list[str]) -> np.ndarray:
     from minilm_beir import MiniLm
 
-    return MiniLm(max_tokens=128).embed(documents)
+    return MiniLm(max_tokens=64).embed(documents)
 
 
 def save(path: pathlib.Path, vectors: np.ndarray) -> None:

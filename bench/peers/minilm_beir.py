@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Ranks a BEIR folder with all-MiniLM-L6-v2 and prints the rows of `twn eval beir --json`.
 
-The baseline of the evaluation tables. The folder holds corpus.jsonl, queries.jsonl
-and qrels/test.tsv. Set up once, then run:
+The baseline of the evaluation tables: `twn eval beir PATH --baseline FILE` puts what this
+prints beside an encoder, and compares the two query by query. The folder holds
+corpus.jsonl, queries.jsonl and qrels/test.tsv. Set up once, then run:
 
     python3 -m venv .venv
     .venv/bin/pip install torch==2.15.0 transformers==5.23.0 safetensors numpy
@@ -119,9 +120,10 @@ def evaluate(model, folder):
         order = np.argsort(-similarities, kind="stable")[:CUTOFF]
         scores.append(score([ids[index] for index in order], relevant[query["_id"]]))
     means = {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
+    per_query = [{"id": query["_id"], **one} for query, one in zip(queries, scores)]
     return {
         "data": {
-            "name": folder.name,
+            "name": folder.resolve().name,
             "documents": len(documents),
             "queries": len(queries),
             "empty_documents": len(documents) - len(filled),
@@ -134,6 +136,7 @@ def evaluate(model, folder):
                 "think_rate": None,
                 "reasoning_tokens_per_query": None,
                 "seconds": time.monotonic() - started,
+                "per_query": per_query,
             }
         ],
     }

@@ -71,6 +71,7 @@
 //! - `unsafe` is in two modules: mapping files, and vector instructions.
 #![deny(unsafe_code)]
 
+mod checked;
 mod codec;
 mod collection;
 mod config;

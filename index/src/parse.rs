@@ -5,22 +5,31 @@
 //! may make a parser panic, read outside the file, or run without end.
 
 use crate::{
+    checked::CheckedFile,
     error::IndexError,
     filter::{FieldValue, Filter, FilterIndex},
-    graph::Graph,
+    graph::{Graph, Space, Walk, with_scratch},
     manifest::{self, FileEntry, Manifest},
     wal,
 };
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-fn written(
-    folder: &Path,
-    name: &str,
-    bytes: &[u8],
-) -> std::io::Result<(std::path::PathBuf, FileEntry)> {
+/// Writes a sealed file with checksums that fit it.
+fn written(folder: &Path, name: &str, bytes: &[u8]) -> Result<Arc<CheckedFile>, IndexError> {
     let path = folder.join(name);
     fs_err::write(&path, bytes)?;
-    Ok((path, FileEntry { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) }))
+    let entry = FileEntry { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) };
+    CheckedFile::alone(&path, &entry)
+}
+
+/// Rows in a line, the lowest of which is the nearest.
+struct Line;
+
+impl Space for Line {
+    fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
+        out.clear();
+        out.extend(rows.iter().map(|&row| -(row as f32)));
+    }
 }
 
 /// Replays `bytes` as the only log file of a collection; returns its operations.
@@ -43,17 +52,28 @@ pub fn manifest(folder: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     manifest.config.validate()
 }
 
-/// Opens `bytes` as the graph of a segment.
+/// Opens `bytes` as the graph of a segment, walks it in each way there is, and
+/// looks through all of it.
 pub fn graph(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError> {
-    let (path, entry) = written(folder, "graph.bin", bytes)?;
-    Graph::open(&path, &entry, rows).map(drop)
+    let file = written(folder, "graph.bin", bytes)?;
+    let graph = Graph::open(&file, rows)?;
+    let mut found = Vec::new();
+    let walk = Walk { graph: &graph, space: &Line, ef: 16, budget: u64::MAX, breadth: 16 };
+    let is_admitted = |row| row % 3 == 0;
+    with_scratch(|scratch| {
+        walk.run(scratch, &mut found);
+        walk.run_gated(is_admitted, scratch, &mut found);
+        walk.run_within(&[0], is_admitted, scratch, &mut found);
+    });
+    graph.check_all(&|| false)?;
+    file.check_sound()
 }
 
 /// Opens `bytes` as the filter file of a segment and asks it everything about
 /// the field `a`.
 pub fn filters(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError> {
-    let (path, entry) = written(folder, "filters.bin", bytes)?;
-    let index = FilterIndex::open(&path, &entry, rows)?;
+    let file = written(folder, "filters.bin", bytes)?;
+    let index = FilterIndex::open(&file, rows)?;
     let field = || "a".to_owned();
     let values =
         [FieldValue::Text("x".to_owned()), FieldValue::Number(1.0), FieldValue::Bool(true)];
@@ -66,8 +86,8 @@ pub fn filters(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError>
     for question in questions {
         let rows_found = index.evaluate(&Filter::Not(Box::new(question)))?;
         if rows_found.max().is_some_and(|last| last >= rows) {
-            return Err(IndexError::corrupt(path, "it gives rows that are not there"));
+            return Err(IndexError::corrupt(file.path(), "it gives rows that are not there"));
         }
     }
-    Ok(())
+    file.check_sound()
 }

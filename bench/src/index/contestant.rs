@@ -1,6 +1,6 @@
 //! One index in the comparison, ours or a peer's, behind the same questions.
 
-use super::curve::Point;
+use super::{curve::Point, served::Served};
 use crate::{peer::Peer, rows::median};
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -15,7 +15,12 @@ pub(crate) type Answers = Vec<Vec<u64>>;
 
 /// An index that answers.
 pub(crate) enum Contestant<'a> {
-    Ours { snapshot: &'a Snapshot, queries: &'a [UnitVector] },
+    Ours {
+        snapshot: &'a Snapshot,
+        queries: &'a [UnitVector],
+    },
+    /// Ours, by gRPC.
+    Served(Served),
     Peer(Peer),
 }
 
@@ -48,6 +53,7 @@ impl Contestant<'_> {
                     Ok(())
                 })
             }
+            Self::Served(served) => timed(|| served.ask(ef).map(drop)),
             Self::Peer(peer) => {
                 let answer: Value =
                     peer.call(&json!({"do": "search", "ef": ef, "k": HITS, "threads": 1}))?;
@@ -63,6 +69,10 @@ impl Contestant<'_> {
             Self::Ours { snapshot, queries } => {
                 let options = SearchOptions { ef: Some(ef), ..SearchOptions::new(HITS) };
                 queries.iter().map(|query| rows(snapshot, query, &options)).collect()
+            }
+            Self::Served(served) => {
+                let number = |id: &String| anyhow::Ok(id.parse()?);
+                served.ask(ef)?.iter().map(|ids| ids.iter().map(number).collect()).collect()
             }
             Self::Peer(peer) => {
                 let request =

@@ -1,14 +1,20 @@
-//! `index`: our vector index beside hnswlib, faiss and usearch, on the same vectors.
+//! `index`: our vector index beside hnswlib, faiss and usearch, and our server beside
+//! LanceDB, Chroma, Qdrant Edge and milvus-lite, on the same vectors.
 //!
-//! Peers are Python processes (peers/ann_peer.py), started where `--python` has their
+//! Peers are set up by peers/ann_setup.sh, which makes the real vectors too. They are Python processes (peers/ann_peer.py), started where `--python` has their
 //! packages. Ours and theirs take turns within each width of search; a rate at a recall is
 //! read off the curve that results. Recall is against brute force.
 
 mod contestant;
 mod curve;
+mod databases;
 mod filters;
+mod opening;
 mod own;
 mod peer;
+mod plot;
+mod served;
+mod threads;
 mod vectors;
 mod writes;
 
@@ -23,10 +29,7 @@ use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 use twn_index::{Collection, Quantization, SearchOptions, Snapshot, UnitVector};
 use vectors::DataSet;
 
@@ -61,8 +64,24 @@ pub(crate) struct IndexArguments {
     #[arg(long, value_delimiter = ',', default_value = "hnswlib,faiss,usearch")]
     peers: Vec<String>,
 
+    /// Databases to measure our server beside, on the first set; none with an empty value.
+    #[arg(long, value_delimiter = ',', default_value = "lancedb,chroma,qdrant,milvus")]
+    databases: Vec<String>,
+
+    /// The server's program; the one beside this program by default.
+    #[arg(long)]
+    twn: Option<PathBuf>,
+
+    /// Draw the curves of each set into this folder, as index-SET.svg.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+
+    /// Rows of the clustered set, in place of 1,000,000 (50,000 with --quick).
+    #[arg(long)]
+    rows: Option<usize>,
+
     /// The Python that has the peers' packages.
-    #[arg(long, default_value = "python3")]
+    #[arg(long, default_value = "target/peers/ann/bin/python")]
     python: PathBuf,
 
     /// The script that runs a peer.
@@ -88,9 +107,9 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&arguments.folder)?;
     let mut rows = Vec::new();
-    for set in &arguments.sets {
+    for (number, set) in arguments.sets.iter().enumerate() {
         match data_set(arguments, set) {
-            Ok(data) => rows.extend(Bench::new(arguments, data)?.run()?),
+            Ok(data) => rows.extend(Bench::new(arguments, set, data)?.run(number == 0)?),
             Err(error) => {
                 let row = Row::state(format!("{set}: not measured"), "", &[], None);
                 rows.push(row.with_note(format!("{error:#}")));
@@ -113,7 +132,7 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
 }
 
 fn data_set(arguments: &IndexArguments, name: &str) -> anyhow::Result<DataSet> {
-    let most = if arguments.quick { 50_000 } else { 1_000_000 };
+    let most = arguments.rows.unwrap_or(if arguments.quick { 50_000 } else { 1_000_000 });
     if name == "clustered" {
         return DataSet::clustered(most, &arguments.folder);
     }
@@ -123,6 +142,8 @@ fn data_set(arguments: &IndexArguments, name: &str) -> anyhow::Result<DataSet> {
 /// One set under measurement.
 struct Bench<'a> {
     arguments: &'a IndexArguments,
+    /// What the set is called on the command line.
+    key: &'a str,
     data: DataSet,
     queries: Vec<UnitVector>,
     rounds: usize,
@@ -132,21 +153,22 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(arguments: &'a IndexArguments, data: DataSet) -> anyhow::Result<Self> {
+    fn new(arguments: &'a IndexArguments, key: &'a str, data: DataSet) -> anyhow::Result<Self> {
         let (count, rounds) = if arguments.quick { (500, 3) } else { (2000, 5) };
         let queries = own::queries(&data, count)?;
         let threads = 2;
         let pool = ThreadPoolBuilder::new().num_threads(threads).build()?;
-        Ok(Self { arguments, data, queries, rounds, pool, threads })
+        Ok(Self { arguments, key, data, queries, rounds, pool, threads })
     }
 
-    fn run(self) -> anyhow::Result<Vec<Row>> {
+    fn run(self, with_databases: bool) -> anyhow::Result<Vec<Row>> {
         let set = &self.data.name;
-        let folder = self.arguments.folder.join("plain");
-        let quantised_folder = self.arguments.folder.join("sq8");
+        // Nothing else is in this folder: our server serves all of it.
+        let collections = self.arguments.folder.join("collections");
+        let (folder, quantised_folder) = (collections.join("plain"), collections.join("sq8"));
         let mut rows = Vec::new();
         let (plain, own_build) = self.build(&folder, Quantization::None)?;
-        let (quantised, _) = self.build(&quantised_folder, Quantization::Sq8)?;
+        let (quantised, quantised_build) = self.build(&quantised_folder, Quantization::Sq8)?;
         let peers = self.start_peers(own_build, &mut rows)?;
 
         let snapshot = plain.snapshot();
@@ -154,12 +176,16 @@ impl<'a> Bench<'a> {
         let truth = self.truth(&snapshot)?;
         let queries = &self.queries;
         let mut names = vec!["ours".to_owned(), "ours, SQ8".to_owned()];
+        let mut builds = vec![own_build, quantised_build];
+        let mut memory = vec![self.bytes_per_row(&folder)?, self.bytes_per_row(&quantised_folder)?];
         let mut contestants = vec![
             Contestant::Ours { snapshot: &snapshot, queries },
             Contestant::Ours { snapshot: &quantised_snapshot, queries },
         ];
-        for (name, peer) in peers {
+        for (name, peer, built) in peers {
             names.push(name);
+            builds.push(built.seconds);
+            memory.push(built.bytes / self.data.base.rows() as f64);
             contestants.push(Contestant::Peer(peer));
         }
         for contestant in &mut contestants {
@@ -170,22 +196,90 @@ impl<'a> Bench<'a> {
         drop(contestants);
 
         rows.extend(self.speed_rows(&names, &curves));
+        rows.extend(self.memory_rows(&names, &memory));
+        self.plot(&names, &curves, &builds, &memory)?;
         let ef = ef_at(&curves[0], 0.95).unwrap_or(WIDTHS[WIDTHS.len() - 1]);
-        rows.push(self.thread_row(&snapshot, ef)?);
+        rows.push(threads::measure(set, &snapshot, queries, ef, self.rounds, by_cpu)?);
         rows.extend(self.target_rows(&snapshot, &truth)?);
         let base = &self.data.base;
-        rows.extend(filters::measure(
-            set,
-            &snapshot,
-            base,
-            &queries[..200],
-            ef.max(64),
-            &self.pool,
-        )?);
+        let some = &queries[..queries.len().min(200)];
+        rows.extend(filters::measure(set, &snapshot, base, some, ef.max(64), &self.pool)?);
         rows.push(self.graph_row(&folder)?);
         drop((snapshot, quantised_snapshot, plain, quantised));
-        rows.extend(self.open_rows(&folder)?);
+        let query = queries.first().context("no query")?;
+        rows.extend(opening::measure(set, &folder, query, self.rounds)?);
+        rows.push(opening::heap(set, &folder, base.rows()));
+        if with_databases {
+            rows.extend(self.database_rows(&folder, &truth)?);
+        }
         Ok(rows)
+    }
+
+    fn database_rows(&self, collection: &Path, truth: &Answers) -> anyhow::Result<Vec<Row>> {
+        let server = self.arguments.twn.clone().map_or_else(served::program_beside, Ok);
+        let server = match server {
+            Ok(server) => server,
+            Err(error) => {
+                let what = format!("{}: round trips", self.data.name);
+                return Ok(vec![Row::state(what, "1/s", &[], None).with_note(error.to_string())]);
+            }
+        };
+        // Round trips are slow enough for fewer of them to tell.
+        let count = self.queries.len().min(500);
+        let databases = databases::Databases {
+            set: &self.data.name,
+            names: &self.arguments.databases,
+            python: &self.arguments.python,
+            script: &self.arguments.peer_script,
+            server: &server,
+            base: &self.data.base_path,
+            query_path: &self.data.query_path,
+            queries: &self.queries[..count],
+            rounds: 3,
+            threads: self.threads,
+        };
+        databases.measure(collection, &truth[..count].to_vec())
+    }
+
+    /// Files that a search reads of one of ours, by row: vectors, codes and graph.
+    fn bytes_per_row(&self, folder: &Path) -> anyhow::Result<f64> {
+        let names = ["vectors.arrow", "sq8.arrow", "graph.bin"];
+        let bytes = names.into_iter().map(|name| own::file_bytes(folder, name));
+        let bytes = bytes.sum::<anyhow::Result<u64>>()?;
+        Ok(bytes as f64 / self.data.base.rows() as f64)
+    }
+
+    fn memory_rows(&self, names: &[String], bytes: &[f64]) -> Vec<Row> {
+        let ours = &bytes[..1];
+        let row = |(name, bytes): (&String, &f64)| {
+            let what = format!("{}: vectors and index, vs {name}", self.data.name);
+            let row = Row::compare(what, "bytes/row", ours, &[*bytes], None);
+            row.with_note("ours as files in the page cache, theirs as memory of the process")
+        };
+        names.iter().zip(bytes).skip(2).map(row).collect()
+    }
+
+    fn plot(
+        &self,
+        names: &[String],
+        curves: &[Vec<Point>],
+        builds: &[f64],
+        memory: &[f64],
+    ) -> anyhow::Result<()> {
+        let Some(folder) = &self.arguments.plots else { return Ok(()) };
+        let lines = names.iter().zip(curves).zip(builds.iter().zip(memory));
+        let lines: Vec<plot::Line> = lines
+            .map(|((name, points), (&build, &bytes))| plot::Line {
+                name: name.clone(),
+                points: points.clone(),
+                build_seconds: Some(build),
+                bytes_per_row: Some(bytes),
+            })
+            .collect();
+        let (rows, columns) = (self.data.base.rows(), self.data.base.dimension);
+        let title = format!("{}: {rows} rows of {columns}, M = {}", self.key, own::M);
+        let path = folder.join(format!("index-{}.svg", self.key));
+        Ok(fs::write(path, plot::draw(&title, &lines))?)
     }
 
     fn build(&self, folder: &Path, kind: Quantization) -> anyhow::Result<(Collection, f64)> {
@@ -197,21 +291,21 @@ impl<'a> Bench<'a> {
         &self,
         own_build: f64,
         rows: &mut Vec<Row>,
-    ) -> anyhow::Result<Vec<(String, Peer)>> {
+    ) -> anyhow::Result<Vec<(String, Peer, peer::Built)>> {
         let mut peers = Vec::new();
         for name in self.arguments.peers.iter().filter(|name| !name.is_empty()) {
             let what = format!("{}: build, {} threads, vs {name}", self.data.name, self.threads);
             let target = (name == "hnswlib").then(|| Target::at_most(1.3));
             let built = peer::start(&self.arguments.python, &self.arguments.peer_script, name)
                 .and_then(|mut peer| {
-                    let seconds = peer::build(&mut peer, &self.data.base_path, self.threads)?;
-                    Ok((peer, seconds))
+                    let built = peer::build(&mut peer, &self.data.base_path, self.threads)?;
+                    Ok((peer, built))
                 });
             match built {
-                Ok((peer, seconds)) => {
-                    let row = Row::compare(what, "s", &[own_build], &[seconds], target);
+                Ok((peer, built)) => {
+                    let row = Row::compare(what, "s", &[own_build], &[built.seconds], target);
                     rows.push(row.with_note("ours with all files written, synced and tried"));
-                    peers.push((name.clone(), peer));
+                    peers.push((name.clone(), peer, built));
                 }
                 Err(error) => {
                     let row = Row::compare(what, "s", &[own_build], &[], target);
@@ -271,24 +365,6 @@ impl<'a> Bench<'a> {
         rows
     }
 
-    /// Two threads beside one, in one snapshot.
-    fn thread_row(&self, snapshot: &Snapshot, ef: usize) -> anyhow::Result<Row> {
-        let options = SearchOptions { ef: Some(ef), ..SearchOptions::new(HITS) };
-        let single = ThreadPoolBuilder::new().num_threads(1).build()?;
-        let rate = |pool: &ThreadPool| -> anyhow::Result<f64> {
-            let start = std::time::Instant::now();
-            snapshot.rank_many(pool, &self.queries, &options)?;
-            Ok(self.queries.len() as f64 / start.elapsed().as_secs_f64())
-        };
-        let (mut two, mut one) = (Vec::new(), Vec::new());
-        for _ in 0..self.rounds {
-            one.push(rate(&single)?);
-            two.push(rate(&self.pool)?);
-        }
-        let what = format!("{}: two threads vs one, ef {ef}", self.data.name);
-        Ok(Row::compare(what, "QPS", &two, &one, Some(Target::at_least(1.8))))
-    }
-
     /// What the recall target mode really finds, for queries it has not seen.
     fn target_rows(&self, snapshot: &Snapshot, truth: &Answers) -> anyhow::Result<Vec<Row>> {
         let measure = |target: f32| -> anyhow::Result<Row> {
@@ -308,28 +384,4 @@ impl<'a> Bench<'a> {
         let what = format!("{}: graph, M = {}", self.data.name, own::M);
         Ok(Row::state(what, "bytes/row", &[bytes], Some(Target::at_most(160.0))))
     }
-
-    /// Opening with warm pages, and the heap that an open collection takes.
-    fn open_rows(&self, folder: &Path) -> anyhow::Result<Vec<Row>> {
-        let query = self.queries.first().context("no query")?;
-        let set = &self.data.name;
-        let times: anyhow::Result<Vec<f64>> =
-            (0..self.rounds).map(|_| own::open_and_ask(folder, query)).collect();
-        let what = format!("{set}: open and answer one query, warm pages");
-        let open = Row::state(what, "ms", &times?, Some(Target::at_most(100.0)));
-
-        let heap = heap_in_a_new_process(folder);
-        let note = heap.as_ref().err().map(|error| format!("{error:#}"));
-        let heap = heap.ok().map(|bytes| bytes / self.data.base.rows() as f64);
-        let what = format!("{set}: heap beside the page cache, open and searched");
-        let mut heap = Row::state(what, "bytes/row", heap.as_slice(), Some(Target::at_most(16.0)));
-        heap.note = note;
-        Ok(vec![open, heap])
-    }
-}
-
-fn heap_in_a_new_process(folder: &Path) -> anyhow::Result<f64> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["index", "--heap-of"]).arg(folder).output()?;
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }

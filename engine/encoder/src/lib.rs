@@ -26,7 +26,7 @@ pub mod adapter;
 pub mod backbone;
 pub mod model;
 
-pub use backbone::Precision;
+pub use backbone::{Activations, Precision};
 pub use checkpoint::{Checkpoint, HostTensor, TensorSource};
 pub use content::{Content, EmbedKind, EncodeInput, Part};
 pub use convergence::ConvergenceWatch;

@@ -4,10 +4,13 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     adapter::{HostTensors, parameter, to_host},
+    checkpoint::HostTensor,
     error::EncoderError,
     queries::take_tensor,
 };
@@ -69,6 +72,15 @@ impl Pooling {
 }
 
 impl Projection {
+    /// Puts a host matrix (`[dimension, hidden]`) and bias on a device.
+    ///
+    /// # Panics
+    /// Panics when their shapes do not agree.
+    pub fn new(weight: HostTensor, bias: HostTensor, device: &Device) -> Self {
+        assert_eq!(weight.shape[..1], bias.shape[..], "one bias a dimension");
+        Self { weight: parameter(weight, device), bias: parameter(bias, device) }
+    }
+
     fn take(
         tensors: &mut HostTensors,
         name: &str,
@@ -105,6 +117,32 @@ impl Pooler {
     /// Pools without any projection.
     pub(crate) fn plain() -> Self {
         Self { queries: None, mean: None }
+    }
+
+    /// Draws projections to `dimension` for the parts that `pooling` uses: uniform in
+    /// `±1 / sqrt(hidden)`, and zero for the queries beside a mean, so that they begin by
+    /// adding nothing to it.
+    pub(crate) fn fresh(
+        pooling: Pooling,
+        dimension: usize,
+        hidden: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let bound = 1.0 / (hidden as f32).sqrt();
+        let mut draw = |silent: bool| {
+            let mut value = || if silent { 0.0 } else { rng.random_range(-bound..bound) };
+            let values = (0..dimension * hidden).map(|_| value()).collect();
+            Projection::new(
+                HostTensor { shape: vec![dimension, hidden], values },
+                HostTensor { shape: vec![dimension], values: vec![0.0; dimension] },
+                device,
+            )
+        };
+        Self {
+            mean: pooling.uses_mean().then(|| draw(false)),
+            queries: pooling.uses_queries().then(|| draw(pooling.uses_mean())),
+        }
     }
 
     /// Takes the projections, if there are any, out of a head's tensors.
@@ -201,7 +239,6 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::checkpoint::HostTensor;
 
     fn parts() -> (Tensor<3>, Tensor<2>) {
         let device = Device::flex();

@@ -140,6 +140,11 @@ impl ModelThought {
         Ok(())
     }
 
+    /// The tokens decoded so far, the end of turn excluded.
+    pub fn decoded(&self) -> &[u32] {
+        &self.sequence.tokens[self.decoded_range()]
+    }
+
     /// Tells whether the embedding is to be probed where the thought stands.
     pub(crate) fn is_probe_due(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_due(self.decoded))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use twn_encoder::{
     Checkpoint,
-    adapter::{Lora, read_peft, write_peft},
+    adapter::{Lora, StoredType, read_peft, write_peft},
     backbone::{Backbone, Span},
     model,
 };
@@ -106,10 +106,10 @@ fn a_written_adapter_computes_the_same() {
     let golden = GoldenFile::read("fixtures/peft/golden.safetensors");
     let written = tempfile::tempdir().expect("temporary folder");
     let lora = read(&folder("all")).expect("whole");
-    write_peft(written.path(), &lora, "tiny-llama").expect("written");
+    write_peft(written.path(), &lora, "tiny-llama", StoredType::F32).expect("written");
     check(&golden, "all", Some(&read(written.path()).expect("whole")));
     let uneven = read(&folder("patterns")).expect("whole");
-    assert!(write_peft(written.path(), &uneven, "tiny-llama").is_err());
+    assert!(write_peft(written.path(), &uneven, "tiny-llama", StoredType::F32).is_err());
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use twn_kernels::{
-    Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, LayerWeights, Matrix, Precision,
-    Source, Span, Team, bench::Bench,
+    ActivationBits, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, LayerWeights,
+    Matrix, Precision, Source, Span, Team, bench::Bench,
 };
 
 const HIDDEN: usize = 576;
@@ -32,10 +32,13 @@ fn tiles(criterion: &mut Criterion) {
     for (name, precision) in FORMATS {
         let weights = matrix(&[HIDDEN], HIDDEN, precision);
         for isa in Isa::available() {
-            for width in [1, 8] {
+            for (width, bits) in [1, 8].into_iter().flat_map(|width| {
+                [(width, ActivationBits::Eight), (width, ActivationBits::Sixteen)]
+            }) {
                 let rows = values(width * HIDDEN);
-                criterion.bench_function(&format!("tile/{name}/{width}/{}", isa.name()), |b| {
-                    b.iter(|| weights.multiply(black_box(&rows), &team, isa));
+                let name = format!("tile/{name}/{width}/{bits:?}/{}", isa.name());
+                criterion.bench_function(&name, |b| {
+                    b.iter(|| weights.multiply(black_box(&rows), bits, &team, isa));
                 });
             }
         }
@@ -84,7 +87,13 @@ fn decoder(isa: Isa) -> Decoder {
         layers: (0..shape.layers).map(|_| layer()).collect(),
         norm: vec![1.0; shape.hidden],
     };
-    let options = DecoderOptions { threads: 1, isa, half_cache: true, positions: POSITIONS };
+    let options = DecoderOptions {
+        threads: 1,
+        isa,
+        activations: ActivationBits::default(),
+        half_cache: true,
+        positions: POSITIONS,
+    };
     Decoder::new(shape, weights, options).expect("weights fit")
 }
 

@@ -2,7 +2,7 @@
 //! without anything but the kernels, for profiles and for other instruction sets:
 //!
 //! ```text
-//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode]
+//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode] [8|16]
 //! perf record -e cpu-clock -- target/release/examples/shape four 2 avx-512 decode
 //! ```
 //!
@@ -13,8 +13,8 @@ use std::time::Instant;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twn_kernels::{
-    Adapter, AdapterLayer, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, KernelError,
-    KvCache, LayerWeights, LowRankPair, Matrix, Precision, Source, Span,
+    ActivationBits, Adapter, AdapterLayer, Decoder, DecoderOptions, DecoderShape, DecoderWeights,
+    Isa, KernelError, KvCache, LayerWeights, LowRankPair, Matrix, Precision, Source, Span,
 };
 
 const SHAPE: DecoderShape = DecoderShape {
@@ -42,9 +42,15 @@ fn main() -> Result<(), KernelError> {
         .into_iter()
         .rfind(|isa| wanted.as_ref().is_none_or(|name| isa.name().to_lowercase().starts_with(name)))
         .unwrap_or(Isa::best());
-    let decoder = random_decoder(precision, threads, isa)?;
+    let activations = match arguments.get(4).map(String::as_str) {
+        Some("8") => ActivationBits::Eight,
+        _ => ActivationBits::Sixteen,
+    };
+    let half_cache = precision != Precision::Dense;
+    let options = DecoderOptions { threads, isa, activations, half_cache, positions: 1024 };
+    let decoder = random_decoder(precision, options)?;
     println!(
-        "{precision:?}, {threads} threads, {}, {} MB",
+        "{precision:?}, {activations:?}, {threads} threads, {}, {} MB",
         isa.name(),
         decoder.weight_bytes() >> 20
     );
@@ -129,7 +135,7 @@ fn run(decoder: &Decoder, caches: &mut [KvCache], len: usize, adapter: Option<&A
     started.elapsed().as_secs_f64()
 }
 
-fn random_decoder(precision: Precision, threads: usize, isa: Isa) -> Result<Decoder, KernelError> {
+fn random_decoder(precision: Precision, options: DecoderOptions) -> Result<Decoder, KernelError> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut source = |rows: usize, columns: usize| {
         let factor = 1.0 / (columns as f32).sqrt();
@@ -154,6 +160,5 @@ fn random_decoder(precision: Precision, threads: usize, isa: Isa) -> Result<Deco
         })
         .collect::<Result<_, KernelError>>()?;
     let weights = DecoderWeights { embedding, head: None, layers, norm: vec![1.0; 576] };
-    let half_cache = precision != Precision::Dense;
-    Decoder::new(SHAPE, weights, DecoderOptions { threads, isa, half_cache, positions: 1024 })
+    Decoder::new(SHAPE, weights, options)
 }

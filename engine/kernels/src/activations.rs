@@ -1,8 +1,8 @@
 //! Activations, laid out for the kernels.
 //!
 //! Rows come in tiles of 8; the last tile is as wide as what is left. Within a tile the
-//! rows are interleaved in quads of columns (int8) or column by column (f32). So one tile
-//! is one stream of memory, and a row's result does not depend on the rows beside it.
+//! rows are interleaved in quads of columns (integers) or column by column (f32). So one
+//! tile is one stream of memory, and a row's result does not depend on the rows beside it.
 
 use crate::{
     buffer::{Buffer, Shared},
@@ -12,10 +12,40 @@ use crate::{
 /// Rows of a full tile.
 pub(crate) const TILE: usize = 8;
 
+/// How finely products with quantised weights round their inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ActivationBits {
+    /// int8: fastest, and moves logits by more than the gaps between good tokens.
+    Eight,
+    /// int16: rounding of the order of f32 sums'.
+    #[default]
+    Sixteen,
+}
+
+/// What activations are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Integers in blocks of 32 with a scale each.
+    Quantised(ActivationBits),
+    /// f32.
+    Dense,
+}
+
+impl ActivationBits {
+    /// Bytes of an integer.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::Eight => 1,
+            Self::Sixteen => 2,
+        }
+    }
+}
+
 /// A matrix of activations, `[rows, columns]`.
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
-    /// int8, in blocks of 32 with a scale: `a = scale * q`.
+    /// int8 or int16, in blocks of 32 with a scale: `a = scale * q`. Of a quad of int16 the
+    /// middle two change places: pairs that the kernels multiply together lie together.
     quants: Buffer<i8>,
     /// The scale of each block.
     scales: Buffer<f32>,
@@ -32,7 +62,7 @@ pub(crate) struct Activations {
 pub(crate) struct Layout {
     pub(crate) rows: usize,
     pub(crate) blocks: usize,
-    pub(crate) is_quantised: bool,
+    pub(crate) form: Form,
     quants: Shared<i8>,
     scales: Shared<f32>,
     totals: Shared<i32>,
@@ -54,15 +84,16 @@ pub(crate) struct Slot {
 
 impl Activations {
     /// Makes room for `rows` of `columns`.
-    pub(crate) fn ensure(&mut self, rows: usize, columns: usize, is_quantised: bool) {
+    pub(crate) fn ensure(&mut self, rows: usize, columns: usize, form: Form) {
         let blocks = columns.div_ceil(BLOCK);
-        if is_quantised {
-            self.quants.ensure(rows * blocks * BLOCK);
-            self.scales.ensure(rows * blocks);
-            self.totals.ensure(rows * blocks);
-            self.sums.ensure(rows * blocks);
-        } else {
-            self.dense.ensure(rows * blocks * BLOCK);
+        match form {
+            Form::Quantised(bits) => {
+                self.quants.ensure(rows * blocks * BLOCK * bits.bytes());
+                self.scales.ensure(rows * blocks);
+                self.totals.ensure(rows * blocks);
+                self.sums.ensure(rows * blocks);
+            }
+            Form::Dense => self.dense.ensure(rows * blocks * BLOCK),
         }
     }
 
@@ -70,14 +101,17 @@ impl Activations {
     ///
     /// # Panics
     /// Panics when [`Self::ensure`] has not made the room.
-    pub(crate) fn layout(&mut self, rows: usize, columns: usize, is_quantised: bool) -> Layout {
+    pub(crate) fn layout(&mut self, rows: usize, columns: usize, form: Form) -> Layout {
         let blocks = columns.div_ceil(BLOCK);
-        let room = if is_quantised { self.quants.len() } else { self.dense.len() };
+        let room = match form {
+            Form::Quantised(bits) => self.quants.len() / bits.bytes(),
+            Form::Dense => self.dense.len(),
+        };
         assert!(rows * blocks * BLOCK <= room, "activations fit their buffer");
         Layout {
             rows,
             blocks,
-            is_quantised,
+            form,
             quants: Shared::new(self.quants.address()),
             scales: Shared::new(self.scales.address()),
             totals: Shared::new(self.totals.address()),
@@ -107,8 +141,10 @@ impl Layout {
         unsafe {
             let scale = first * self.blocks;
             let value = scale * BLOCK;
-            let dense = if self.is_quantised { 0 } else { value };
-            let (value, scale) = if self.is_quantised { (value, scale) } else { (0, 0) };
+            let (value, scale, dense) = match self.form {
+                Form::Quantised(bits) => (value * bits.bytes(), scale, 0),
+                Form::Dense => (0, 0, value),
+            };
             Slot {
                 quants: self.quants.at(value),
                 scales: self.scales.at(scale),
@@ -127,9 +163,10 @@ impl Layout {
         debug_assert!(lane < tile.width);
         // SAFETY: the row lies within its tile.
         unsafe {
-            let (quad, lane) = if self.is_quantised { (lane * 4, lane) } else { (0, lane) };
-            let scale = if self.is_quantised { lane } else { 0 };
-            let dense = if self.is_quantised { 0 } else { lane };
+            let (quad, scale, dense) = match self.form {
+                Form::Quantised(bits) => (lane * 4 * bits.bytes(), lane, 0),
+                Form::Dense => (0, 0, lane),
+            };
             Slot {
                 quants: tile.quants.add(quad),
                 scales: tile.scales.add(scale),

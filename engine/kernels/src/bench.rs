@@ -3,14 +3,17 @@
 use half::f16;
 
 use crate::{
-    Isa,
-    activations::{Activations, TILE},
+    ActivationBits, Isa,
+    activations::{Activations, Form, TILE},
     attention::{ATTENTION_ROWS, AttentionTile},
     buffer::Buffer,
     kernels::Kernels,
     kv::PAGE,
     matrix::GROUP,
 };
+
+/// Activations as they are served.
+const FORM: Form = Form::Quantised(ActivationBits::Sixteen);
 
 /// Memory that the kernels of one instruction set run on.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Bench {
             page
         };
         let mut activations = Activations::default();
-        activations.ensure(TILE, columns, true);
+        activations.ensure(TILE, columns, FORM);
         Self {
             kernels: Kernels::of(isa),
             columns,
@@ -78,7 +81,7 @@ impl Bench {
 
     /// Quantises a row.
     pub fn quantise(&mut self) {
-        let input = self.activations.layout(TILE, self.columns, true);
+        let input = self.activations.layout(TILE, self.columns, FORM);
         // SAFETY: the layout has row 0, `columns` wide.
         unsafe { self.kernels.lay(self.row.as_ptr(), self.columns, &input, 0) };
     }

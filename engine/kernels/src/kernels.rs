@@ -17,9 +17,13 @@ pub(crate) struct Kernels {
     /// By the tile's width less one.
     pub(crate) four: [TileKernel; TILE],
     pub(crate) eight: [TileKernel; TILE],
+    /// For int16 activations.
+    pub(crate) four_wide: [TileKernel; TILE],
+    pub(crate) eight_wide: [TileKernel; TILE],
     pub(crate) dense: [TileKernel; TILE],
     pub(crate) normalise: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub(crate) quantise: unsafe fn(*const f32, usize, &Slot),
+    pub(crate) quantise_wide: unsafe fn(*const f32, usize, &Slot),
     pub(crate) spread: unsafe fn(*const f32, usize, &Slot),
     pub(crate) gate: unsafe fn(*const f32, *const f32, *mut f32),
     pub(crate) add_low_rank_half: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
@@ -68,17 +72,20 @@ macro_rules! widths {
 /// A module with the entry points of one instruction set: here the generic kernels inline,
 /// and their intrinsics with them.
 macro_rules! entries {
-    ($module:ident, $lanes:ty, $four:ident, $eight:ident $(, #[$feature:meta])?) => {
+    ($module:ident, $lanes:ty, $tiles:ident, $wide:ident $(, #[$feature:meta])?) => {
         mod $module {
             use super::*;
             use crate::tile::{GroupWeights, TileOutputs};
 
             pub(super) static KERNELS: Kernels = Kernels {
-                four: widths!(tile::$four),
-                eight: widths!(tile::$eight),
+                four: widths!(tile::$tiles::four),
+                eight: widths!(tile::$tiles::eight),
+                four_wide: widths!(tile::$wide::four),
+                eight_wide: widths!(tile::$wide::eight),
                 dense: widths!(dense),
                 normalise,
-                quantise,
+                quantise: quantise::<i8>,
+                quantise_wide: quantise::<i16>,
                 spread,
                 gate,
                 add_low_rank_half: add_low_rank::<f16>,
@@ -113,8 +120,8 @@ macro_rules! entries {
             }
 
             $(#[$feature])?
-            unsafe fn quantise(row: *const f32, count: usize, slot: &Slot) {
-                unsafe { rows::quantise::<$lanes>(row, count, slot) }
+            unsafe fn quantise<Q: rows::Quant>(row: *const f32, count: usize, slot: &Slot) {
+                unsafe { rows::quantise::<$lanes, Q>(row, count, slot) }
             }
 
             $(#[$feature])?
@@ -168,14 +175,14 @@ macro_rules! entries {
     };
 }
 
-entries!(portable, lanes::Portable, four_portable, eight_portable);
+entries!(portable, lanes::Portable, portable, portable_wide);
 #[cfg(target_arch = "x86_64")]
-entries!(avx2, lanes::Avx2, four_avx2, eight_avx2, #[target_feature(enable = "avx2,fma,f16c")]);
+entries!(avx2, lanes::Avx2, avx2, avx2_wide, #[target_feature(enable = "avx2,fma,f16c")]);
 #[cfg(target_arch = "x86_64")]
 entries!(
     avx512,
     lanes::Avx512,
-    four_avx512,
-    eight_avx512,
+    avx512,
+    avx512_wide,
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 );

@@ -31,6 +31,7 @@ mod rows;
 mod team;
 mod tile;
 
+pub use activations::ActivationBits;
 pub use adapter::{Adapter, AdapterLayer, LowRankPair};
 pub use decoder::{
     Addition, Decoder, DecoderOptions, DecoderShape, DecoderWeights, HeadNorms, LayerWeights,

@@ -1,8 +1,8 @@
 //! Weights times activations, shared out over the team.
 
 use crate::{
-    Isa, Team,
-    activations::{Activations, Layout, TILE},
+    ActivationBits, Isa, Team,
+    activations::{Activations, Form, Layout, TILE},
     adapter::{LowRank, SecondFactor},
     buffer::Shared,
     kernels::Kernels,
@@ -41,13 +41,13 @@ pub(crate) struct Finished {
 impl Matrix {
     /// Multiplies rows of inputs (`[rows, columns]`) on the team's threads:
     /// `[rows, outputs]`, the stacked parts' outputs one after another. Quantised weights
-    /// round the inputs to int8 in blocks of 32. A row's outputs do not depend on the rows
+    /// round the inputs to integers of `bits` in blocks of 32. A row's outputs do not depend on the rows
     /// beside it nor on the number of threads.
     ///
     /// # Panics
     /// Panics when `rows` is not whole rows, or this machine does not have the instruction
     /// set.
-    pub fn multiply(&self, rows: &[f32], team: &Team, isa: Isa) -> Vec<f32> {
+    pub fn multiply(&self, rows: &[f32], bits: ActivationBits, team: &Team, isa: Isa) -> Vec<f32> {
         let (kernels, columns) = (Kernels::of(isa), self.columns());
         assert!(rows.len().is_multiple_of(columns), "inputs are whole rows of {columns}");
         let (count, width) = (rows.len() / columns, self.parts().iter().sum::<usize>());
@@ -55,9 +55,10 @@ impl Matrix {
         if count == 0 {
             return products;
         }
+        let form = if self.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
         let mut activations = Activations::default();
-        activations.ensure(count, columns, self.is_quantised());
-        let input = activations.layout(count, columns, self.is_quantised());
+        activations.ensure(count, columns, form);
+        let input = activations.layout(count, columns, form);
         for (row, values) in rows.chunks_exact(columns).enumerate() {
             // SAFETY: the row is `columns` wide and the layout has room for it.
             unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
@@ -139,12 +140,15 @@ impl Product<'_> {
 
     fn tile(&self, group: usize, tile: usize, outputs: &mut TileOutputs) -> Finished {
         let rows = self.input.width(tile);
-        let kernels = match &self.matrix.data {
-            Data::Four { .. } => &self.kernels.four,
-            Data::Eight { .. } => &self.kernels.eight,
-            Data::Dense { .. } => &self.kernels.dense,
+        use ActivationBits::{Eight, Sixteen};
+        let kernels = match (&self.matrix.data, self.input.form) {
+            (Data::Four { .. }, Form::Quantised(Eight)) => &self.kernels.four,
+            (Data::Four { .. }, Form::Quantised(Sixteen)) => &self.kernels.four_wide,
+            (Data::Eight { .. }, Form::Quantised(Eight)) => &self.kernels.eight,
+            (Data::Eight { .. }, Form::Quantised(Sixteen)) => &self.kernels.eight_wide,
+            (Data::Dense { .. }, Form::Dense) => &self.kernels.dense,
+            _ => unreachable!("activations were laid out for the matrix"),
         };
-        debug_assert_eq!(self.matrix.is_quantised(), self.input.is_quantised);
         debug_assert_eq!(self.matrix.blocks(), self.input.blocks);
         let weights = GroupWeights::of(self.matrix, group);
         // SAFETY: weights and activations have the same blocks, the kernel is for the tile's

@@ -41,14 +41,57 @@ pub(crate) unsafe fn normalise<V: Lanes>(
     }
 }
 
-/// Quantises a row of `count` values to int8 in blocks of 32, each with the scale that
-/// takes its largest value to 127. What is missing of the last block counts as zero.
+/// Integers that activations are rounded to.
+pub(crate) trait Quant: Copy + Default {
+    /// The largest; the smallest is as far from zero.
+    const LIMIT: f32;
+    /// Stores a vector of integers within the limits.
+    ///
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn store<V: Lanes>(values: V, to: *mut Self);
+    /// Puts four neighbours into the order of the kernels.
+    fn order(quad: [Self; 4]) -> [Self; 4];
+}
+
+impl Quant for i8 {
+    const LIMIT: f32 = 127.0;
+
+    #[inline(always)]
+    unsafe fn store<V: Lanes>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store_bytes(to) }
+    }
+
+    #[inline(always)]
+    fn order(quad: [Self; 4]) -> [Self; 4] {
+        quad
+    }
+}
+
+impl Quant for i16 {
+    const LIMIT: f32 = 32767.0;
+
+    #[inline(always)]
+    unsafe fn store<V: Lanes>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store_words(to) }
+    }
+
+    #[inline(always)]
+    fn order([first, second, third, fourth]: [Self; 4]) -> [Self; 4] {
+        [first, third, second, fourth]
+    }
+}
+
+/// Quantises a row of `count` values to integers in blocks of 32, each with the scale that
+/// takes its largest value to the largest integer. What is missing of the last block counts as zero.
 ///
 /// # Safety
 /// `row` holds `count` values and `slot` is a row of quantised activations of as many
 /// columns; the instruction set is there.
 #[inline(always)]
-pub(crate) unsafe fn quantise<V: Lanes>(row: *const f32, count: usize, slot: &Slot) {
+pub(crate) unsafe fn quantise<V: Lanes, Q: Quant>(row: *const f32, count: usize, slot: &Slot) {
     // SAFETY: the caller's promise.
     unsafe {
         for block in 0..count.div_ceil(BLOCK) {
@@ -65,25 +108,25 @@ pub(crate) unsafe fn quantise<V: Lanes>(row: *const f32, count: usize, slot: &Sl
                 largest = largest.max(V::load(values.add(i)).abs());
             }
             let largest = largest.largest();
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut quants = [0_i8; BLOCK];
+            let inverse = if largest > 0.0 { Q::LIMIT / largest } else { 0.0 };
+            let mut quants = [Q::default(); BLOCK];
             let mut total = V::splat(0.0);
             for i in (0..BLOCK).step_by(V::WIDTH) {
                 // The bounds also catch what rounding makes of an inverse that overflowed.
                 let value = V::load(values.add(i)).mul(V::splat(inverse)).round();
-                let value = value.min(V::splat(127.0)).max(V::splat(-127.0));
+                let value = value.min(V::splat(Q::LIMIT)).max(V::splat(-Q::LIMIT));
                 total = total.add(value);
-                value.store_bytes(quants.as_mut_ptr().add(i));
+                Q::store(value, quants.as_mut_ptr().add(i));
             }
             let total = total.sum();
-            let scale = largest / 127.0;
+            let scale = largest / Q::LIMIT;
             let at = block * slot.width;
             *slot.scales.add(at) = scale;
             *slot.totals.add(at) = total as i32;
             *slot.sums.add(at) = scale * total;
-            let to = slot.quants.add(at * BLOCK);
-            for (quad, bytes) in quants.as_chunks::<4>().0.iter().enumerate() {
-                to.add(quad * slot.width * 4).cast::<[i8; 4]>().write_unaligned(*bytes);
+            let to = slot.quants.cast::<Q>().add(at * BLOCK);
+            for (index, quad) in quants.as_chunks::<4>().0.iter().enumerate() {
+                to.add(index * slot.width * 4).cast::<[Q; 4]>().write_unaligned(Q::order(*quad));
             }
         }
     }

@@ -9,7 +9,7 @@ use clap::Parser;
 use twn_server::{
     cli::{
         Cli, Command, Outcome, Session, collection, completions, config, count, delete, demo,
-        doctor, embed, eval, get, ingest, model, search, serve,
+        doctor, embed, eval, get, ingest, model, search, serve, train,
     },
     output::{Output, OutputClosed},
 };
@@ -54,6 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Model(command) => wait(model::run(command, &open(vec![])?)),
         Command::Demo(args) => wait(demo::run(args.clone(), &open(args.flags())?)),
         Command::Eval(command) => wait(eval::run(command.clone(), &open(command.flags())?)),
+        Command::Train(command) => wait(train::run(command.clone(), &open(command.flags())?)),
         Command::Doctor(args) => wait(doctor::run(&open(args.flags())?)),
         Command::Config(command) => config::run(command, &globals),
         Command::Completions(args) => completions::run(&args, Output::new(globals.json)),

@@ -201,6 +201,8 @@ impl Engine {
     ) -> Result<Prepared, ServiceError> {
         let started = Instant::now();
         let stored = target.hosted.collection.snapshot().content_hash(&document.id);
+        let stored = stored
+            .map_err(|error| ServiceError::from_index(error, &target.context.collection, field))?;
         if stored == Some(document.content_hash) {
             let timings = Timings { total: started.elapsed(), ..Timings::default() };
             return Ok(Prepared::Unchanged { id: document.id, timings });

@@ -148,7 +148,9 @@ impl Shared {
         if merged.len() == 0 {
             return Ok(None);
         }
-        let entry = segment::write(folder, id, &self.config, merged, &self.stop)?;
+        let written = segment::write(folder, id, &self.config, merged, &self.stop);
+        merged.views().iter().try_for_each(|view| view.segment.check_sound())?;
+        let entry = written?;
         sync_folder(&segments)?;
         let segment = Segment::open(folder, &entry, self.config.dimension)?;
         Ok(Some((entry, segment)))
@@ -169,7 +171,7 @@ impl Shared {
         let built = match built {
             None => None,
             Some((mut entry, segment)) => {
-                bury_late(&mut dead, &segment, merged, &seen.segments);
+                bury_late(&mut dead, &segment, merged, &seen.segments)?;
                 if !dead.is_empty() {
                     let folder = segment::folder(&self.segment_folder(), entry.id);
                     entry.tombstones = Some(tombstones::write(&folder, number, &dead)?);
@@ -187,10 +189,14 @@ impl Shared {
         manifest::store(&self.root, &next).inspect_err(|error| self.poison_if_unknown(error))?;
 
         let mut writer = self.lock_writer()?;
-        let view = built.map(|(_, segment)| {
-            bury_late(&mut dead, &segment, merged, &writer.state.segments);
-            SegmentView { segment, dead: Arc::new(dead) }
-        });
+        let view = match built {
+            None => None,
+            Some((_, segment)) => {
+                let buried = bury_late(&mut dead, &segment, merged, &writer.state.segments);
+                buried.inspect_err(|error| self.commit.poison(&error.to_string()))?;
+                Some(SegmentView { segment, dead: Arc::new(dead) })
+            }
+        };
         self.install_merged(&mut writer, merged, view);
         drop(writer);
         ledger.manifest = next;
@@ -199,6 +205,7 @@ impl Shared {
             self.graveyard.add(&view.segment, folder);
         }
         self.remove_unneeded(&ledger.manifest);
+        self.check_signal.raise();
         Ok(())
     }
 
@@ -230,14 +237,16 @@ fn bury_late(
     segment: &Segment,
     merged: &MergedRows,
     now: &[SegmentView],
-) {
+) -> Result<(), IndexError> {
     for before in merged.views() {
         let same = now.iter().find(|view| Arc::ptr_eq(&view.segment, &before.segment));
         let Some(after) = same else { continue };
         for row in &*after.dead - &*before.dead {
             dead.extend(segment.ids.find_bytes(before.segment.ids.id(row)).ok());
         }
+        before.segment.check_sound()?;
     }
+    segment.check_sound()
 }
 
 /// Tells whether [`due`] would choose any; cheap enough for every write.

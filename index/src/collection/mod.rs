@@ -5,6 +5,7 @@
 //! seal  -> freeze -> segment -> manifest   seal, run by a worker
 //! merge -> segment -> manifest             compaction, run by another
 //! open  -> manifest -> segments -> log     recovery
+//! check -> every block of every segment    verify, run by a third
 //! ```
 //! Locks, in the order they may be taken: that of compaction, the ledger, the
 //! writer, the commit queue. Neither the writer's nor any that a reader would
@@ -63,6 +64,7 @@ pub struct Collection {
     shared: Arc<Shared>,
     sealer: Worker,
     compactor: Worker,
+    checker: Worker,
     /// Given up when the collection is closed.
     lock: Mutex<Option<FolderLock>>,
 }
@@ -95,8 +97,14 @@ impl Collection {
 
     /// Opens the collection in a folder and recovers what the log has.
     ///
+    /// Takes the same time for any number of sealed rows: of their files it reads
+    /// what says where things are. The rest is verified when it is first read and
+    /// by a thread in the background; whatever meets a damaged part is refused
+    /// with [`IndexError::Corrupt`], and so is everything after it that reads the
+    /// same segment.
+    ///
     /// Refuses a folder that another handle has open, a corrupt file (naming
-    /// it) and a newer format. Cuts off the torn end of a log, and removes what
+    /// it) and another format. Cuts off the torn end of a log, and removes what
     /// an unfinished seal left behind.
     pub fn open(dir: &Path) -> Result<Self, IndexError> {
         recovery::open(dir)
@@ -109,10 +117,14 @@ impl Collection {
         let work = Shared::compact_if_due;
         let signal = &shared.compaction_signal;
         let compactor = Worker::start("twn-compact", &shared, signal, COMPACTION_PATIENCE, work)?;
+        let work = Shared::check_segments;
+        let signal = &shared.check_signal;
+        let checker = Worker::start("twn-check", &shared, signal, COMPACTION_PATIENCE, work)?;
         // What was left to do when the collection was closed.
+        shared.check_signal.raise();
         shared.seal_signal.raise();
         shared.compaction_signal.raise();
-        Ok(Self { shared, sealer, compactor, lock: Mutex::new(Some(lock)) })
+        Ok(Self { shared, sealer, compactor, checker, lock: Mutex::new(Some(lock)) })
     }
 
     /// Returns what the collection was created with.
@@ -231,6 +243,7 @@ impl Collection {
         self.shared.stop.request();
         self.sealer.stop();
         self.compactor.stop();
+        self.checker.stop();
         // With all in hand no compaction, seal or append is under way.
         let turn = self.shared.compacting.lock().unwrap_or_else(PoisonError::into_inner);
         let ledger = self.shared.lock_ledger();

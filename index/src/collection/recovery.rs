@@ -81,7 +81,8 @@ pub(super) fn clear(root: &Path) -> Result<(), IndexError> {
 }
 
 /// Opens a collection: manifest, segments, log; then clears away what no
-/// manifest names.
+/// manifest names. Reads no more of the segments than what says where things
+/// are in them, and what the log refers to.
 pub(super) fn open(root: &Path) -> Result<Collection, IndexError> {
     if !manifest::exists(root) {
         if root.is_dir() {
@@ -117,6 +118,7 @@ fn start(
         graveyard: Graveyard::default(),
         seal_signal: Arc::default(),
         compaction_signal: Arc::default(),
+        check_signal: Arc::default(),
         stop: Stop::default(),
         is_closed: AtomicBool::new(false),
     };
@@ -171,6 +173,7 @@ fn replay_log(
         older_bytes += last_length.unwrap_or(0);
         last_length = end.length;
     }
+    state.check_sound()?;
     let last = numbers.last().copied().unwrap_or(manifest.wal_start);
     let wal = match last_length {
         Some(length) => Wal::resume(&folder, last, length)?,

@@ -160,7 +160,7 @@ fn link_segments(from: &Path, to: &Path, manifest: &Manifest) -> Result<(), Inde
         let from = segment::folder(&from_segments, entry.id);
         let to = segment::folder(&to_segments, entry.id);
         create_folder(&to)?;
-        for (name, _) in segment::sealed_files(entry) {
+        for (name, _) in segment::all_files(entry) {
             link_or_copy(&from.join(name), &to.join(name))?;
         }
         if let Some(dead) = &entry.tombstones {

@@ -86,6 +86,7 @@ impl Shared {
                 tracing::info!(path = %self.root.display(), rows, elapsed_ms, "sealed");
                 self.remove_unneeded(&ledger.manifest);
                 self.compaction_signal.raise();
+                self.check_signal.raise();
                 Ok(())
             }
             Err(error) => {
@@ -184,6 +185,7 @@ impl Shared {
         writer.retry_rows = 0;
         if let Some(segment) = segment {
             let dead = buried.iter().filter_map(|id| segment.ids.find(id).ok()).collect();
+            segment.check_sound().inspect_err(|error| self.commit.poison(&error.to_string()))?;
             let view = SegmentView { segment: Arc::new(segment), dead: Arc::new(dead) };
             Arc::make_mut(&mut writer.state.segments).push(view);
         }

@@ -29,6 +29,7 @@ pub(super) struct Shared {
     pub(super) graveyard: Graveyard,
     pub(super) seal_signal: Arc<Signal>,
     pub(super) compaction_signal: Arc<Signal>,
+    pub(super) check_signal: Arc<Signal>,
     pub(super) stop: Stop,
     pub(super) is_closed: AtomicBool,
 }

@@ -1,8 +1,9 @@
 //! Reading every byte of a collection, and naming each file that is not as it
 //! was written.
 
-use super::{Collection, SEGMENT_FOLDER, WAL_FOLDER, saved};
+use super::{Collection, SEGMENT_FOLDER, Shared, WAL_FOLDER, saved};
 use crate::{
+    checked::map_checked,
     durable::FolderLock,
     error::IndexError,
     manifest::{self, Manifest},
@@ -60,9 +61,9 @@ impl Verified {
     fn sealed_files(&mut self, root: &Path, manifest: &Manifest) {
         for entry in &manifest.segments {
             let folder = segment::folder(&root.join(SEGMENT_FOLDER), entry.id);
-            for (name, file) in segment::sealed_files(entry) {
+            for (name, file) in segment::all_files(entry) {
                 let path = folder.join(name);
-                self.check(&path, || segment::sections::map_checked(&path, file).map(drop));
+                self.check(&path, || map_checked(&path, file).map(drop));
             }
         }
     }
@@ -145,6 +146,19 @@ impl Collection {
         }
         verified.snapshots(dir)?;
         Ok(verified)
+    }
+}
+
+impl Shared {
+    /// Verifies what nobody has read yet of the segments, so that reads need not
+    /// look any more; the background thread's work. Damage raises the segment's
+    /// alarm, which those who read it ask.
+    pub(super) fn check_segments(&self) -> Result<bool, IndexError> {
+        let is_over = || self.stop.is_requested();
+        for view in self.current.load_full().segments.iter() {
+            view.segment.check_all(&is_over)?;
+        }
+        Ok(false)
     }
 }
 

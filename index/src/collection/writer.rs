@@ -51,6 +51,7 @@ impl Writer {
         draft: &mut Draft,
         operations: Vec<Operation>,
     ) -> Result<Vec<Applied>, IndexError> {
+        self.state.check_sound()?;
         let first = self.state.last_sequence + 1;
         let appended = self.wal.append(draft, first, commit.durable());
         if let Err(IndexError::Poisoned { problem }) = &appended {
@@ -64,6 +65,9 @@ impl Writer {
         };
         let applied: Vec<Applied> = (first..).zip(operations).map(apply).collect();
         commit.advance(self.state.last_sequence);
+        // A row may not have been found that these operations replace. The log
+        // has them, so all is well once the file is.
+        self.state.check_sound().inspect_err(|error| commit.poison(&error.to_string()))?;
         Ok(applied)
     }
 

@@ -23,7 +23,7 @@ pub mod observer;
 
 pub(crate) use file::{DurableFile, rewrite};
 pub(crate) use lock::FolderLock;
-pub(crate) use map::map_file;
+pub(crate) use map::{Ahead, map_ahead, map_file, map_sized};
 
 use fs_err::File;
 use observer::{Step, around};

@@ -45,7 +45,7 @@ fn assemble(
     let repaired_rows = repair::connect(&mut level0, degree, upper.lands_on(), vectors);
     let level0 = Edges::collect(level0.into_iter())?;
     tracing::debug!(rows = vectors.rows(), repaired_rows, "built a graph");
-    Ok(Some(Graph { upper, level0 }))
+    Ok(Some(Graph::in_memory(upper, level0)))
 }
 
 /// Runs a build on the caller's pool if the caller is on one, and else on

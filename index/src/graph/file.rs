@@ -8,22 +8,27 @@
 
 use super::walk::Adjacency;
 use crate::{
+    checked::{CheckedArray, CheckedFile, Links},
     error::IndexError,
     manifest::FileEntry,
     segment::sections::{SectionKind, SectionWriter, Sections},
     simd,
 };
-use arrow::buffer::ScalarBuffer;
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 const BASE_SECTIONS: usize = 3;
 const LAYER_SECTIONS: usize = 4;
 
-/// A mapped graph.
+/// A graph, mapped or in memory.
+///
+/// Where a part of the file is damaged, a walk finds no neighbours there and the
+/// segment's alarm is raised (see [`crate::checked`]).
 #[derive(Debug)]
 pub(crate) struct Graph {
     pub(super) upper: Upper,
     pub(super) level0: Edges,
+    /// Absent while it is in memory only.
+    file: Option<Arc<CheckedFile>>,
 }
 
 /// The layers above the bottom, which lead a search to where it begins there.
@@ -39,16 +44,16 @@ pub(super) struct Upper {
 /// One layer above the bottom.
 #[derive(Debug)]
 pub(super) struct UpperLayer {
-    pub(super) rows: ScalarBuffer<u32>,
-    pub(super) below: ScalarBuffer<u32>,
+    pub(super) rows: Links,
+    pub(super) below: Links,
     pub(super) edges: Edges,
 }
 
 /// Lists of neighbours, end to end.
 #[derive(Debug)]
 pub(super) struct Edges {
-    starts: ScalarBuffer<u32>,
-    neighbours: ScalarBuffer<u32>,
+    starts: CheckedArray<u32>,
+    neighbours: Links,
 }
 
 impl Edges {
@@ -64,29 +69,37 @@ impl Edges {
             })?;
             starts.push(end);
         }
-        Ok(Self { starts: starts.into(), neighbours: neighbours.into() })
+        let nodes = starts.len() - 1;
+        Ok(Self { starts: starts.into(), neighbours: Links::new(neighbours, nodes) })
     }
 
     fn push_to(&self, file: &mut SectionWriter) {
-        file.push(bytemuck::cast_slice(&self.starts));
-        file.push(bytemuck::cast_slice(&self.neighbours));
+        file.push(bytemuck::cast_slice(self.starts.unchecked()));
+        file.push(bytemuck::cast_slice(self.neighbours.unchecked()));
     }
 
+    /// Returns the neighbours of a node, each of them a node.
     #[inline]
     pub(super) fn of(&self, node: u32) -> &[u32] {
         let node = node as usize;
-        &self.neighbours[self.starts[node] as usize..self.starts[node + 1] as usize]
+        match self.starts.read(node..node + 2) {
+            &[start, end] => self.neighbours.read(start as usize..end as usize),
+            _ => &[],
+        }
     }
 
-    /// Reads two sections, and makes sure that no list leads out of `nodes`.
+    /// Finds two sections for lists of `nodes`.
     fn open(sections: &Sections, first: usize, nodes: usize) -> Result<Option<Self>, IndexError> {
-        let starts = sections.scalars::<u32>(first)?;
-        let neighbours = sections.scalars::<u32>(first + 1)?;
-        let is_sound = starts.len() == nodes + 1
-            && starts.is_sorted()
-            && starts[nodes] as usize == neighbours.len()
-            && neighbours.iter().all(|&neighbour| (neighbour as usize) < nodes);
-        Ok(is_sound.then_some(Self { starts, neighbours }))
+        let starts = sections.array::<u32>(first)?;
+        let neighbours = sections.array::<u32>(first + 1)?;
+        let is_sound = starts.len().checked_sub(1) == Some(nodes)
+            && starts.slice(nodes..nodes + 1) == Some(&[neighbours.len() as u32]);
+        Ok(is_sound.then(|| Self { starts, neighbours: Links::new(neighbours, nodes) }))
+    }
+
+    /// Looks through lists whose blocks have all been verified.
+    fn are_sound(&self) -> bool {
+        self.starts.unchecked().is_sorted() && self.neighbours.are_sound()
     }
 }
 
@@ -98,44 +111,74 @@ impl Adjacency for Edges {
 
     #[inline]
     fn prefetch(&self, row: u32) {
-        simd::prefetch(self.of(row));
+        let (row, starts) = (row as usize, self.starts.unchecked());
+        if let Some(&[start, end]) = starts.get(row..row + 2)
+            && let Some(list) = self.neighbours.unchecked().get(start as usize..end as usize)
+        {
+            simd::prefetch(list);
+        }
     }
 }
 
 impl Graph {
+    /// Puts a graph together in memory.
+    pub(super) fn in_memory(upper: Upper, level0: Edges) -> Self {
+        Self { upper, level0, file: None }
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.level0.starts.len() - 1
     }
 
-    /// Maps a graph and makes sure that walking it stays within its arrays.
-    pub(crate) fn open(path: &Path, entry: &FileEntry, rows: u32) -> Result<Self, IndexError> {
-        let sections = Sections::open(path, SectionKind::Graph, entry)?;
-        Self::read(&sections, rows as usize)?
-            .ok_or_else(|| IndexError::corrupt(path, format!("it is no graph of {rows} rows")))
+    /// Finds a graph in a mapped file.
+    pub(crate) fn open(file: &Arc<CheckedFile>, rows: u32) -> Result<Self, IndexError> {
+        let sections = Sections::read(file, SectionKind::Graph)?;
+        let found = Self::read(&sections, rows as usize)?;
+        let Some((upper, level0)) = found else {
+            let problem = format!("it is no graph of {rows} rows");
+            return Err(IndexError::corrupt(file.path(), problem));
+        };
+        Ok(Self { upper, level0, file: Some(Arc::clone(file)) })
     }
 
-    fn read(sections: &Sections, rows: usize) -> Result<Option<Self>, IndexError> {
-        let entry = sections.scalars::<u32>(0)?.first().copied();
+    fn read(sections: &Sections, rows: usize) -> Result<Option<(Upper, Edges)>, IndexError> {
+        let entry = sections.array::<u32>(0)?;
         let Some(level0) = Edges::open(sections, 1, rows)? else { return Ok(None) };
         let layer_sections = sections.len().saturating_sub(BASE_SECTIONS);
-        let mut upper = Vec::with_capacity(layer_sections / LAYER_SECTIONS);
+        let mut layers = Vec::with_capacity(layer_sections / LAYER_SECTIONS);
         let mut nodes_below = rows;
         for first in (BASE_SECTIONS..sections.len()).step_by(LAYER_SECTIONS) {
-            let layer_rows = sections.scalars::<u32>(first)?;
-            let below = sections.scalars::<u32>(first + 1)?;
+            let layer_rows = sections.array::<u32>(first)?;
+            let below = sections.array::<u32>(first + 1)?;
             let nodes = layer_rows.len();
-            let is_sound = below.len() == nodes
-                && layer_rows.iter().all(|&row| (row as usize) < rows)
-                && below.iter().all(|&node| (node as usize) < nodes_below);
             let Some(edges) = Edges::open(sections, first + 2, nodes)? else { return Ok(None) };
-            if !is_sound {
+            if below.len() != nodes {
                 return Ok(None);
             }
-            upper.push(UpperLayer { rows: layer_rows, below, edges });
+            let below = Links::new(below, nodes_below);
+            layers.push(UpperLayer { rows: Links::new(layer_rows, rows), below, edges });
             nodes_below = nodes;
         }
+        let entry = entry.slice(0..1).map(|entry| entry[0]);
         let entry = entry.filter(|&entry| (entry as usize) < nodes_below);
-        Ok(entry.map(|entry| Self { upper: Upper { entry, layers: upper }, level0 }))
+        Ok(entry.map(|entry| (Upper { entry, layers }, level0)))
+    }
+
+    /// Verifies everything, unless `is_over` says so first.
+    pub(crate) fn check_all(&self, is_over: &dyn Fn() -> bool) -> Result<(), IndexError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if file.is_whole() || !file.check_all(is_over)? {
+            return Ok(());
+        }
+        let is_sound = |layer: &UpperLayer| {
+            layer.rows.are_sound() && layer.below.are_sound() && layer.edges.are_sound()
+        };
+        if self.level0.are_sound() && self.upper.layers.iter().all(is_sound) {
+            file.set_whole();
+        } else {
+            file.raise("its edges lead outside of it");
+        }
+        Ok(())
     }
 }
 
@@ -145,8 +188,8 @@ pub(super) fn write(path: &Path, graph: &Graph) -> Result<FileEntry, IndexError>
     file.push(bytemuck::bytes_of(&graph.upper.entry));
     graph.level0.push_to(&mut file);
     for layer in &graph.upper.layers {
-        file.push(bytemuck::cast_slice(&layer.rows));
-        file.push(bytemuck::cast_slice(&layer.below));
+        file.push(bytemuck::cast_slice(layer.rows.unchecked()));
+        file.push(bytemuck::cast_slice(layer.below.unchecked()));
         layer.edges.push_to(&mut file);
     }
     file.write(path)

@@ -53,7 +53,7 @@ pub(super) fn build(
     // What the skeleton leads to has to be there first. Until then every search
     // begins at its entry, the first of all.
     let entry = upper.lands_on();
-    let sample = upper.layers.first().map_or(&[][..], |lowest| &lowest.rows);
+    let sample = upper.layers.first().map_or(&[][..], |lowest| lowest.rows.unchecked());
     in_random_order(sample.iter().copied()).par_iter().for_each(|&row| {
         if !stop.is_requested() && row != entry {
             inserter.insert(row, Some(entry));

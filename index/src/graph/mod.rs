@@ -90,7 +90,7 @@ pub(crate) fn build(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{document::Document, tail::TailRow, vector::UnitVector};
+    use crate::{checked::CheckedFile, document::Document, tail::TailRow, vector::UnitVector};
     use rand::{Rng, SeedableRng, rngs::StdRng};
     use std::collections::HashSet;
 
@@ -115,7 +115,8 @@ mod tests {
             .collect();
         let path = folder.join("vectors.arrow");
         let entry = Vectors::write(&path, DIMENSION, &rows).unwrap();
-        Arc::new(Vectors::open(&path, &entry, DIMENSION, rows.len() as u32).unwrap())
+        let file = CheckedFile::just_written(&path, &entry).unwrap();
+        Arc::new(Vectors::open(&file, DIMENSION, rows.len() as u32).unwrap())
     }
 
     fn random_values(count: usize) -> Vec<Vec<f32>> {
@@ -165,7 +166,8 @@ mod tests {
         let vectors = vectors(folder.path(), values);
         let config = HnswConfig { m: 8, ef_construction: 40, ef_search: 32 };
         let entry = build(&path, &vectors, None, &config, &Stop::default()).unwrap().unwrap().file;
-        let graph = Graph::open(&path, &entry, vectors.rows()).unwrap();
+        let file = CheckedFile::alone(&path, &entry).unwrap();
+        let graph = Graph::open(&file, vectors.rows()).unwrap();
         assert!(!graph.upper.layers.is_empty());
         let level0: Vec<Vec<u32>> =
             (0..vectors.rows()).map(|row| graph.level0.of(row).to_vec()).collect();
@@ -173,7 +175,7 @@ mod tests {
         let edges: usize = level0.iter().map(Vec::len).sum();
         assert!(edges <= 16 * level0.len(), "{edges} edges");
         assert!(level0.iter().all(|neighbours| !neighbours.is_empty()));
-        assert!(Graph::open(&path, &entry, vectors.rows() + 1).is_err());
+        assert!(Graph::open(&file, vectors.rows() + 1).is_err());
         let curve = trial::curve(&graph, &vectors, None);
         assert!(trial::is_of_use(&curve, 64));
         assert!(curve.last().unwrap().recall > 0.98, "{curve:?}");
@@ -200,7 +202,8 @@ mod tests {
         let vectors = vectors(folder.path(), random_values(2000));
         let config = HnswConfig { m: 8, ef_construction: 40, ef_search: 32 };
         let entry = build(&path, &vectors, None, &config, &Stop::default()).unwrap().unwrap().file;
-        let graph = Graph::open(&path, &entry, vectors.rows()).unwrap();
+        let graph =
+            Graph::open(&CheckedFile::alone(&path, &entry).unwrap(), vectors.rows()).unwrap();
         let query = vectors.row(5);
         let mut found = Vec::new();
         let mut run = |budget: u64| {

@@ -6,7 +6,7 @@
 //! bottom layer is our layer 1.
 
 use super::file::{Edges, Upper, UpperLayer};
-use crate::{config::HnswConfig, error::IndexError, segment::Vectors, simd::dot};
+use crate::{checked::Links, config::HnswConfig, error::IndexError, segment::Vectors, simd::dot};
 use hnsw_rs::{anndists::dist::distances::Distance, hnsw::Hnsw};
 use rayon::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
@@ -126,7 +126,9 @@ fn flatten(layers: &[Layer], entry: u32) -> Result<Upper, IndexError> {
         };
         let lists = layer.values().map(|list| list.iter().map(|&row| node_of(rows, row)));
         let edges = Edges::collect(lists)?;
-        flat.push(UpperLayer { rows: rows.clone().into(), below: below.into(), edges });
+        let (all, nodes_below) = (u32::MAX as usize, members.get(number.wrapping_sub(1)));
+        let below = Links::new(below, nodes_below.map_or(all, Vec::len));
+        flat.push(UpperLayer { rows: Links::new(rows.clone(), all), below, edges });
     }
     let entry = members.last().map_or(entry, |top| node_of(top, entry));
     Ok(Upper { entry, layers: flat })

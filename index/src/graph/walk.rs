@@ -40,6 +40,7 @@ pub(crate) struct Exact<'a> {
 impl Space for Exact<'_> {
     #[inline]
     fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
+        self.vectors.check(rows);
         simd::dot_each(self.query, rows, |row| self.vectors.row(row), out);
     }
 }
@@ -94,7 +95,7 @@ impl<S: Space> Walk<'_, S> {
 impl Upper {
     /// Returns the row under the entry.
     pub(super) fn lands_on(&self) -> u32 {
-        self.layers.last().map_or(self.entry, |top| top.rows[self.entry as usize])
+        self.layers.last().map_or(self.entry, |top| top.rows.at(self.entry as usize))
     }
 
     /// Goes to the nearest node of each layer that neighbours lead to. Leaves the
@@ -105,7 +106,7 @@ impl Upper {
         starts.clear();
         let (mut node, mut computed) = (self.entry, 0);
         for layer in self.layers.iter().rev() {
-            let row = layer.rows[node as usize];
+            let row = layer.rows.at(node as usize);
             space.closeness(&[row], dots);
             computed += 1;
             let mut best = dots[0];
@@ -114,7 +115,7 @@ impl Upper {
             loop {
                 let neighbours = layer.edges.of(node);
                 pending.clear();
-                pending.extend(neighbours.iter().map(|&node| layer.rows[node as usize]));
+                pending.extend(neighbours.iter().map(|&node| layer.rows.at(node as usize)));
                 space.closeness(pending, dots);
                 computed += pending.len() as u64;
                 let mut next = node;
@@ -130,9 +131,9 @@ impl Upper {
                     break;
                 }
                 node = next;
-                starts[0] = key(-best, layer.rows[node as usize]);
+                starts[0] = key(-best, layer.rows.at(node as usize));
             }
-            node = layer.below[node as usize];
+            node = layer.below.at(node as usize);
         }
         if starts.is_empty() {
             starts.push(key(0.0, node));

@@ -40,8 +40,8 @@ pub(crate) struct Manifest {
 pub(crate) struct SegmentEntry {
     pub(crate) id: u64,
     pub(crate) rows: u32,
-    pub(crate) vectors: ArrowEntry,
-    pub(crate) payload: ArrowEntry,
+    pub(crate) vectors: FileEntry,
+    pub(crate) payload: FileEntry,
     pub(crate) ids: FileEntry,
     pub(crate) filters: FileEntry,
     /// Absent where the segment is small enough, or its vectors strange enough,
@@ -52,7 +52,9 @@ pub(crate) struct SegmentEntry {
     pub(crate) recall_curve: Vec<Recall>,
     /// The quantised vectors, where the collection has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) codes: Option<ArrowEntry>,
+    pub(crate) codes: Option<FileEntry>,
+    /// The checksums of the blocks of all these files.
+    pub(crate) sums: SumsEntry,
     /// The fields of its payloads, those with a column in the Arrow file and
     /// those without.
     pub(crate) columns: Vec<Column>,
@@ -64,9 +66,9 @@ impl SegmentEntry {
     pub(crate) fn bytes(&self) -> u64 {
         let graph = self.graph.as_ref().map_or(0, |file| file.bytes);
         let tombstones = self.tombstones.as_ref().map_or(0, |entry| entry.file.bytes);
-        let codes = self.codes.as_ref().map_or(0, |codes| codes.file.bytes);
-        let arrow = self.vectors.file.bytes + self.payload.file.bytes + codes;
-        arrow + self.ids.bytes + self.filters.bytes + graph + tombstones
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.bytes);
+        let arrow = self.vectors.bytes + self.payload.bytes + codes;
+        arrow + self.ids.bytes + self.filters.bytes + graph + tombstones + self.sums.file.bytes
     }
 }
 
@@ -77,22 +79,12 @@ pub(crate) struct FileEntry {
     pub(crate) crc32c: u32,
 }
 
-/// A sealed Arrow file, with checksums for its parts so that opening it does
-/// not mean reading it.
+/// The file of checksums, the head of which is read at every opening.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ArrowEntry {
+pub(crate) struct SumsEntry {
     pub(crate) file: FileEntry,
-    /// Checksum of the footer with the length and magic that follow it.
-    pub(crate) footer_crc32c: u32,
-    /// One for each record batch.
-    pub(crate) blocks: Vec<BlockEntry>,
-}
-
-/// The checksums of one record batch: its description and its data.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct BlockEntry {
+    /// Checksum of everything before the blocks' checksums.
     pub(crate) head_crc32c: u32,
-    pub(crate) body_crc32c: u32,
 }
 
 /// The rows of a segment that were dead at the moment of the manifest.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
 /// The version of the collection's format, files of a segment included.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const CURRENT: &str = "CURRENT";
 const PREFIX: &str = "MANIFEST-";

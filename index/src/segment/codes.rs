@@ -9,17 +9,17 @@
 use super::{
     Vectors,
     arrow_file::{self, ArrowFile},
-    vectors::{BATCH_BITS, BATCH_ROWS},
+    matrix::{BATCH_ROWS, Matrix},
 };
 use crate::{
+    checked::CheckedFile,
     error::IndexError,
     graph::Space,
-    manifest::ArrowEntry,
+    manifest::FileEntry,
     simd::{self, ByteQuery},
 };
 use arrow::{
-    array::{Array, AsArray, FixedSizeListArray, Int8Array, RecordBatch},
-    buffer::ScalarBuffer,
+    array::{FixedSizeListArray, Int8Array, RecordBatch},
     datatypes::{DataType, Field, FieldRef, Int8Type, Schema},
 };
 use std::{collections::HashMap, path::Path, sync::Arc};
@@ -37,12 +37,12 @@ const STEPS_KEY: &str = "steps";
 pub(crate) struct Codes {
     /// What a code of 1 stands for, by column.
     steps: Vec<f32>,
-    batches: Vec<ScalarBuffer<i8>>,
+    rows: Matrix<Int8Type>,
 }
 
 impl Codes {
     /// Quantises and writes the vectors of a segment.
-    pub(super) fn write(path: &Path, vectors: &Vectors) -> Result<ArrowEntry, IndexError> {
+    pub(super) fn write(path: &Path, vectors: &Vectors) -> Result<FileEntry, IndexError> {
         let steps = steps(vectors);
         let dimension = steps.len();
         let json = serde_json::to_string(&steps).map_err(std::io::Error::from)?;
@@ -59,41 +59,27 @@ impl Codes {
         arrow_file::write(path, &schema, batches)
     }
 
-    /// Maps the codes without reading them.
+    /// Finds the codes in a mapped file.
     pub(super) fn open(
-        path: &Path,
-        entry: &ArrowEntry,
+        file: &Arc<CheckedFile>,
         dimension: usize,
         rows: u32,
     ) -> Result<Self, IndexError> {
-        let file = ArrowFile::open(path, entry, &Arc::new(schema(dimension)))?;
-        let steps = file.metadata(STEPS_KEY).and_then(|json| serde_json::from_str(json).ok());
+        let arrow = ArrowFile::open(file, &Arc::new(schema(dimension)))?;
+        let steps = arrow.metadata(STEPS_KEY).and_then(|json| serde_json::from_str(json).ok());
         let steps = steps.filter(|steps: &Vec<f32>| {
             steps.len() == dimension && steps.iter().all(|step| step.is_finite() && *step > 0.0)
         });
         let Some(steps) = steps else {
-            return Err(IndexError::corrupt(path, "it does not say what its codes stand for"));
+            let problem = "it does not say what its codes stand for";
+            return Err(IndexError::corrupt(file.path(), problem));
         };
-        let mut batches = Vec::with_capacity(file.batches());
-        let mut rows_left = rows as usize;
-        for number in 0..file.batches() {
-            let batch = file.decode(number)?;
-            let expected = rows_left.min(BATCH_ROWS);
-            rows_left -= expected;
-            let lists = batch.column(0).as_fixed_size_list();
-            let codes = lists.values().as_primitive::<Int8Type>().values();
-            let is_whole = batch.num_rows() == expected
-                && lists.null_count() == 0
-                && codes.len() == expected * dimension;
-            if !is_whole {
-                return Err(IndexError::corrupt(path, format!("batch {number} is not full")));
-            }
-            batches.push(codes.clone());
-        }
-        if rows_left > 0 {
-            return Err(IndexError::corrupt(path, format!("it lacks {rows_left} rows")));
-        }
-        Ok(Self { steps, batches })
+        Ok(Self { steps, rows: Matrix::open(file, &arrow, dimension, rows)? })
+    }
+
+    /// Verifies everything, unless `is_over` says so first.
+    pub(super) fn check_all(&self, is_over: &dyn Fn() -> bool) -> Result<(), IndexError> {
+        self.rows.check_all(is_over)
     }
 
     /// Returns the space of the codes as seen from a query.
@@ -104,13 +90,6 @@ impl Codes {
         let step = if greatest > 0.0 { greatest / MOST } else { 1.0 };
         let values = scaled.iter().map(|value| to_code(value / step)).collect();
         Quantised { codes: self, query: ByteQuery::new(values) }
-    }
-
-    #[inline]
-    fn row(&self, row: u32) -> &[i8] {
-        let batch = &self.batches[(row >> BATCH_BITS) as usize];
-        let start = (row as usize & (BATCH_ROWS - 1)) * self.steps.len();
-        &batch[start..start + self.steps.len()]
     }
 }
 
@@ -123,7 +102,8 @@ pub(crate) struct Quantised<'a> {
 impl Space for Quantised<'_> {
     #[inline]
     fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
-        simd::dot_bytes_each(&self.query, rows, |row| self.codes.row(row), out);
+        self.codes.rows.check(rows);
+        simd::dot_bytes_each(&self.query, rows, |row| self.codes.rows.row(row), out);
     }
 }
 

@@ -9,19 +9,26 @@ use super::{
     rows::RowSource,
     sections::{SectionKind, SectionWriter, Sections},
 };
-use crate::{error::IndexError, manifest::FileEntry};
-use arrow::buffer::{Buffer, ScalarBuffer};
-use std::{cmp::Ordering, path::Path};
+use crate::{
+    checked::{CheckedArray, CheckedFile},
+    error::IndexError,
+    manifest::FileEntry,
+};
+use std::{cmp::Ordering, path::Path, sync::Arc};
 
 const HASH_BYTES: usize = 32;
 
 /// The ids of a segment, mapped.
+///
+/// Where a part is damaged, what is returned of it is empty and the segment's
+/// alarm is raised, which whoever asked has to look at (see [`crate::checked`]).
 #[derive(Debug)]
 pub(crate) struct Ids {
-    starts: ScalarBuffer<u64>,
-    bytes: Buffer,
-    sequences: ScalarBuffer<u64>,
-    hashes: Buffer,
+    file: Arc<CheckedFile>,
+    starts: CheckedArray<u64>,
+    bytes: CheckedArray<u8>,
+    sequences: CheckedArray<u64>,
+    hashes: CheckedArray<u8>,
 }
 
 impl Ids {
@@ -44,25 +51,39 @@ impl Ids {
         file.write(path)
     }
 
-    /// Maps the ids and checks their checksum and order of starts.
-    pub(super) fn open(path: &Path, entry: &FileEntry, rows: u32) -> Result<Self, IndexError> {
-        let sections = Sections::open(path, SectionKind::Ids, entry)?;
+    /// Finds the ids in a mapped file.
+    pub(super) fn open(file: &Arc<CheckedFile>, rows: u32) -> Result<Self, IndexError> {
+        let sections = Sections::read(file, SectionKind::Ids)?;
         let ids = Self {
-            starts: sections.scalars(0)?,
-            bytes: sections.bytes(1)?,
-            sequences: sections.scalars(2)?,
-            hashes: sections.bytes(3)?,
+            file: Arc::clone(file),
+            starts: sections.array(0)?,
+            bytes: sections.array(1)?,
+            sequences: sections.array(2)?,
+            hashes: sections.array(3)?,
         };
         let rows = rows as usize;
         let is_whole = ids.starts.len() == rows + 1
-            && ids.starts.is_sorted()
-            && ids.starts[rows] == ids.bytes.len() as u64
             && ids.sequences.len() == rows
-            && ids.hashes.len() == rows * HASH_BYTES;
+            && ids.hashes.len() == rows * HASH_BYTES
+            && ids.starts.slice(rows..rows + 1) == Some(&[ids.bytes.len() as u64]);
         if !is_whole {
-            return Err(IndexError::corrupt(path, format!("it does not hold {rows} rows")));
+            let problem = format!("it does not hold {rows} rows");
+            return Err(IndexError::corrupt(file.path(), problem));
         }
         Ok(ids)
+    }
+
+    /// Verifies everything, unless `is_over` says so first.
+    pub(super) fn check_all(&self, is_over: &dyn Fn() -> bool) -> Result<(), IndexError> {
+        if self.file.is_whole() || !self.file.check_all(is_over)? {
+            return Ok(());
+        }
+        if self.starts.unchecked().is_sorted() {
+            self.file.set_whole();
+        } else {
+            self.file.raise("its ids are not in a row");
+        }
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -72,18 +93,20 @@ impl Ids {
     /// Returns the bytes of a row's id.
     pub(crate) fn id(&self, row: u32) -> &[u8] {
         let row = row as usize;
-        &self.bytes[self.starts[row] as usize..self.starts[row + 1] as usize]
+        match self.starts.read(row..row + 2) {
+            &[start, end] => self.bytes.read(start as usize..end as usize),
+            _ => &[],
+        }
     }
 
     pub(crate) fn sequence(&self, row: u32) -> u64 {
-        self.sequences[row as usize]
+        self.sequences.at(row as usize)
     }
 
     pub(crate) fn content_hash(&self, row: u32) -> [u8; 32] {
         let start = row as usize * HASH_BYTES;
-        let mut hash = [0; HASH_BYTES];
-        hash.copy_from_slice(&self.hashes[start..start + HASH_BYTES]);
-        hash
+        let hash = self.hashes.read(start..start + HASH_BYTES);
+        hash.first_chunk().copied().unwrap_or_default()
     }
 
     /// Finds the row of an id: `Err` has the row of the next greater one.

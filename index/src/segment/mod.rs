@@ -8,6 +8,7 @@ mod arrow_file;
 mod codes;
 mod columns;
 mod ids;
+mod matrix;
 mod payload;
 mod rows;
 pub(crate) mod sections;
@@ -22,6 +23,7 @@ pub(crate) use vectors::Vectors;
 pub(crate) use writer::write;
 
 use crate::{
+    checked::{Alarm, CheckedFile, Sums, map_checked},
     document::StoredDocument,
     error::IndexError,
     filter::{Filter, FilterIndex, MatchCache, Matching},
@@ -30,7 +32,6 @@ use crate::{
     schema::Column,
 };
 use payload::{Payloads, Shown};
-use sections::map_checked;
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
@@ -43,6 +44,7 @@ const IDS: &str = "ids.bin";
 const FILTERS: &str = "filters.bin";
 const GRAPH: &str = "graph.bin";
 const CODES: &str = "sq8.arrow";
+const SUMS: &str = "sums.bin";
 
 /// One open segment.
 #[derive(Debug)]
@@ -62,39 +64,72 @@ pub(crate) struct Segment {
     matches: MatchCache,
     payloads: Payloads,
     folder: PathBuf,
+    alarm: Arc<Alarm>,
 }
 
 impl Segment {
-    /// Maps a segment's files: the small ones checked in full, the large ones
-    /// as far as their structure goes (see [`verify`]).
+    /// Maps a segment's files and verifies what says where things are in them;
+    /// the rest is verified as it is read (see [`crate::checked`]).
     pub(crate) fn open(
         folder: &Path,
         entry: &SegmentEntry,
         dimension: usize,
     ) -> Result<Self, IndexError> {
         let rows = entry.rows;
-        let vectors = Vectors::open(&folder.join(VECTORS), &entry.vectors, dimension, rows)?;
-        let graph = match &entry.graph {
-            None => None,
-            Some(file) => Some(Graph::open(&folder.join(GRAPH), file, rows)?),
+        let count = CheckedFile::count_blocks(sealed_files(entry).map(|(_, file)| file.bytes));
+        let sums = Arc::new(Sums::open(&folder.join(SUMS), &entry.sums, count)?);
+        // What is shown with a hit is of no weight for which hits there are, so
+        // it has an alarm of its own.
+        let (alarm, quiet) = (Arc::<Alarm>::default(), Arc::<Alarm>::default());
+        let mut next_sum = 0;
+        let mut open = |name: &str, file: &FileEntry| {
+            let alarm = if name == PAYLOAD { &quiet } else { &alarm };
+            CheckedFile::open(&folder.join(name), file, &sums, &mut next_sum, alarm)
         };
-        let codes = match &entry.codes {
-            None => None,
-            Some(file) => Some(Codes::open(&folder.join(CODES), file, dimension, rows)?),
-        };
+        // In the order of `sealed_files`, which is that of the checksums.
+        let vectors = Vectors::open(&open(VECTORS, &entry.vectors)?, dimension, rows)?;
+        let payloads = Payloads::open(&open(PAYLOAD, &entry.payload)?, rows, &entry.columns)?;
+        let ids = Ids::open(&open(IDS, &entry.ids)?, rows)?;
+        let filters = FilterIndex::open(&open(FILTERS, &entry.filters)?, rows)?;
+        let graph = entry.graph.as_ref().map(|file| Graph::open(&open(GRAPH, file)?, rows));
+        let graph = graph.transpose()?;
+        let codes =
+            entry.codes.as_ref().map(|file| Codes::open(&open(CODES, file)?, dimension, rows));
         Ok(Self {
-            ids: Ids::open(&folder.join(IDS), &entry.ids, rows)?,
+            codes: codes.transpose()?,
+            ids,
             vectors: Arc::new(vectors),
-            filters: FilterIndex::open(&folder.join(FILTERS), &entry.filters, rows)?,
+            filters,
             graph,
             recall_curve: entry.recall_curve.clone(),
-            codes,
             bytes: entry.bytes(),
             matches: MatchCache::default(),
-            payloads: Payloads::open(&folder.join(PAYLOAD), &entry.payload, rows, &entry.columns)?,
+            payloads,
             columns: entry.columns.clone(),
             folder: folder.to_path_buf(),
+            alarm,
         })
+    }
+
+    /// Refuses if anything that was read of it is damaged; to be asked before
+    /// an answer that comes from it is given out.
+    pub(crate) fn check_sound(&self) -> Result<(), IndexError> {
+        self.alarm.check()
+    }
+
+    /// Verifies what searches read and has not been yet, unless `is_over` says
+    /// so first.
+    pub(crate) fn check_all(&self, is_over: &dyn Fn() -> bool) -> Result<(), IndexError> {
+        // Roughly by how often a search reads of it.
+        if let Some(graph) = &self.graph {
+            graph.check_all(is_over)?;
+        }
+        if let Some(codes) = &self.codes {
+            codes.check_all(is_over)?;
+        }
+        self.vectors.check_all(is_over)?;
+        self.ids.check_all(is_over)?;
+        self.filters.check_all(is_over)
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -127,6 +162,7 @@ impl Segment {
     pub(crate) fn read(&self, row: u32) -> Result<StoredDocument, IndexError> {
         let id = self.id(row)?;
         let shown = self.shown(row)?;
+        self.vectors.check(&[row]);
         Ok(StoredDocument {
             id,
             text: shown.text.into_owned(),
@@ -145,22 +181,28 @@ pub(crate) fn folder(segments: &Path, id: u64) -> PathBuf {
     segments.join(format!("{id:08}"))
 }
 
-/// Returns the files of a segment that never change, by name: those to link
-/// and to verify. Its tombstones are apart, since each manifest may have others.
-pub(crate) fn sealed_files(entry: &SegmentEntry) -> Vec<(&'static str, &FileEntry)> {
-    let mut files = vec![
-        (VECTORS, &entry.vectors.file),
-        (PAYLOAD, &entry.payload.file),
+/// Returns the files of a segment that have checksums for their blocks, by name,
+/// in the order of these.
+fn sealed_files(entry: &SegmentEntry) -> impl Iterator<Item = (&'static str, &FileEntry)> {
+    let always = [
+        (VECTORS, &entry.vectors),
+        (PAYLOAD, &entry.payload),
         (IDS, &entry.ids),
         (FILTERS, &entry.filters),
     ];
-    files.extend(entry.graph.as_ref().map(|graph| (GRAPH, graph)));
-    files.extend(entry.codes.as_ref().map(|codes| (CODES, &codes.file)));
-    files
+    let graph = entry.graph.as_ref().map(|graph| (GRAPH, graph));
+    let codes = entry.codes.as_ref().map(|codes| (CODES, codes));
+    always.into_iter().chain(graph).chain(codes)
+}
+
+/// Returns the files of a segment that never change, by name: those to link
+/// and to verify. Its tombstones are apart, since each manifest may have others.
+pub(crate) fn all_files(entry: &SegmentEntry) -> impl Iterator<Item = (&'static str, &FileEntry)> {
+    sealed_files(entry).chain([(SUMS, &entry.sums.file)])
 }
 
 /// Reads every byte of a segment's sealed files and compares all checksums.
 pub(crate) fn verify(folder: &Path, entry: &SegmentEntry) -> Result<(), IndexError> {
-    let mut files = sealed_files(entry).into_iter();
+    let mut files = all_files(entry);
     files.try_for_each(|(name, file)| map_checked(&folder.join(name), file).map(drop))
 }

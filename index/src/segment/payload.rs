@@ -1,7 +1,7 @@
 //! `payload.arrow`: what is shown with a hit, read for hits only.
 //!
 //! Batches are small, so that the first hit in one pays for little: the check
-//! of the batch's checksum and of its text. After that its columns stay decoded
+//! of the batch's checksums and of its text. After that its columns stay decoded
 //! in place, which costs about a byte of heap per row.
 
 use super::{
@@ -9,7 +9,9 @@ use super::{
     columns::{arrow_field, to_array},
     rows::RowSource,
 };
-use crate::{codec::payload, error::IndexError, manifest::ArrowEntry, schema::Column};
+use crate::{
+    checked::CheckedFile, codec::payload, error::IndexError, manifest::FileEntry, schema::Column,
+};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, LargeBinaryArray, LargeStringArray, RecordBatch, StringArray,
@@ -50,7 +52,7 @@ impl Payloads {
         path: &Path,
         rows: &impl RowSource,
         columns: &[Column],
-    ) -> Result<ArrowEntry, IndexError> {
+    ) -> Result<FileEntry, IndexError> {
         let schema = schema(columns);
         let batches = (0..rows.len()).step_by(BATCH_ROWS).map(|first| {
             let range = first..rows.len().min(first + BATCH_ROWS);
@@ -59,18 +61,17 @@ impl Payloads {
         arrow_file::write(path, &schema, batches)
     }
 
-    /// Maps the file without reading its documents.
+    /// Finds the documents in a mapped file.
     pub(super) fn open(
-        path: &Path,
-        entry: &ArrowEntry,
+        file: &Arc<CheckedFile>,
         rows: u32,
         columns: &[Column],
     ) -> Result<Self, IndexError> {
-        let file = ArrowFile::open(path, entry, &schema(columns))?;
-        if file.batches() != (rows as usize).div_ceil(BATCH_ROWS) {
-            return Err(IndexError::corrupt(path, "its batches do not make up its rows"));
+        let file = ArrowFile::open(file, &schema(columns))?;
+        if file.blocks().len() != (rows as usize).div_ceil(BATCH_ROWS) {
+            return Err(IndexError::corrupt(file.path(), "its batches do not make up its rows"));
         }
-        let batches = (0..file.batches()).map(|_| OnceLock::new()).collect();
+        let batches = file.blocks().iter().map(|_| OnceLock::new()).collect();
         Ok(Self { file, rows, batches })
     }
 

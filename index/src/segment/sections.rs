@@ -5,23 +5,24 @@
 //! ```text
 //! magic u64 | format u32 | sections u32 | (start u64, length u64) * sections | ...
 //! ```
-//! The checksum of the whole file is in the manifest and checked when the file
-//! is opened, before anything in it is believed.
+//! Its blocks have checksums, which are compared as they are read (see
+//! [`crate::checked`]): at the opening those of the head and the table.
 
 use crate::{
+    checked::{CheckedArray, CheckedFile},
     codec::Reader,
-    durable::{map_file, write_file},
+    durable::write_file,
     error::IndexError,
     manifest::FileEntry,
 };
-use arrow::{
-    buffer::{Buffer, ScalarBuffer},
-    datatypes::ArrowNativeType,
-};
-use std::{
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use arrow::datatypes::ArrowNativeType;
+use std::{ops::Range, path::Path, sync::Arc};
+
+/// Bytes before the table of sections.
+const HEAD_BYTES: usize = 16;
+
+/// Bytes of one entry of that table.
+const SPAN_BYTES: usize = 16;
 
 /// The version of every format made of sections.
 const FORMAT: u32 = 1;
@@ -75,7 +76,7 @@ impl SectionWriter {
     /// Writes and fsyncs the file.
     pub(crate) fn write(self, path: &Path) -> Result<FileEntry, IndexError> {
         let count = self.spans.len();
-        let head_length = (16 + 16 * count).next_multiple_of(ALIGNMENT);
+        let head_length = (HEAD_BYTES + SPAN_BYTES * count).next_multiple_of(ALIGNMENT);
         let mut bytes = Vec::with_capacity(head_length + self.body.len());
         bytes.extend_from_slice(self.kind.magic());
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
@@ -93,21 +94,17 @@ impl SectionWriter {
 
 /// A mapped file of sections.
 pub(crate) struct Sections {
-    path: PathBuf,
-    file: Buffer,
+    file: Arc<CheckedFile>,
     spans: Vec<Range<usize>>,
 }
 
 impl Sections {
-    /// Maps a file after checking its size, checksum, kind and format.
-    pub(crate) fn open(
-        path: &Path,
-        kind: SectionKind,
-        entry: &FileEntry,
-    ) -> Result<Self, IndexError> {
-        let file = map_checked(path, entry)?;
+    /// Reads the head of a file after checking it, its kind and format.
+    pub(crate) fn read(file: &Arc<CheckedFile>, kind: SectionKind) -> Result<Self, IndexError> {
+        let path = file.path();
         let corrupt = || IndexError::corrupt(path, "its sections do not add up");
-        let mut reader = Reader::new(&file);
+        file.ensure(0..HEAD_BYTES)?;
+        let mut reader = Reader::new(file.bytes());
         let magic = reader.take(8).ok_or_else(corrupt)?;
         if magic != kind.magic() {
             return Err(IndexError::corrupt(path, format!("it is no file of kind {kind:?}")));
@@ -118,13 +115,14 @@ impl Sections {
             return Err(IndexError::NewerFormat { path, found, supported: FORMAT });
         }
         let count = reader.u32().filter(|&count| count <= MAX_SECTIONS).ok_or_else(corrupt)?;
+        file.ensure(HEAD_BYTES..HEAD_BYTES + SPAN_BYTES * count as usize)?;
         let spans = (0..count).map(|_| {
             let start = usize::try_from(reader.u64()?).ok()?;
             let end = start.checked_add(usize::try_from(reader.u64()?).ok()?)?;
-            (end <= file.len() && start.is_multiple_of(ALIGNMENT)).then_some(start..end)
+            (end <= file.bytes().len() && start.is_multiple_of(ALIGNMENT)).then_some(start..end)
         });
         let spans = spans.collect::<Option<Vec<_>>>().ok_or_else(corrupt)?;
-        Ok(Self { path: path.to_path_buf(), file, spans })
+        Ok(Self { file: Arc::clone(file), spans })
     }
 
     /// Returns how many sections there are.
@@ -132,49 +130,19 @@ impl Sections {
         self.spans.len()
     }
 
-    /// Returns a section as it is.
-    pub(crate) fn bytes(&self, section: usize) -> Result<Buffer, IndexError> {
-        let Some(span) = self.spans.get(section) else {
-            let problem = format!("it has no section {section}");
-            return Err(IndexError::corrupt(&self.path, problem));
-        };
-        Ok(self.file.slice_with_length(span.start, span.len()))
-    }
-
     /// Returns a section as an array in place.
-    pub(crate) fn scalars<T: ArrowNativeType>(
+    pub(crate) fn array<T: ArrowNativeType>(
         &self,
         section: usize,
-    ) -> Result<ScalarBuffer<T>, IndexError> {
-        let bytes = self.bytes(section)?;
-        let size = size_of::<T>();
-        if !bytes.len().is_multiple_of(size) {
+    ) -> Result<CheckedArray<T>, IndexError> {
+        let path = self.file.path();
+        let Some(span) = self.spans.get(section) else {
+            return Err(IndexError::corrupt(path, format!("it has no section {section}")));
+        };
+        CheckedArray::of_file(&self.file, span.clone()).ok_or_else(|| {
+            let size = size_of::<T>();
             let problem = format!("section {section} is no array of {size}-byte values");
-            return Err(IndexError::corrupt(&self.path, problem));
-        }
-        let length = bytes.len() / size;
-        Ok(ScalarBuffer::new(bytes, 0, length))
+            IndexError::corrupt(path, problem)
+        })
     }
-}
-
-/// Maps a file of the size and checksum that the manifest gives.
-pub(crate) fn map_checked(path: &Path, entry: &FileEntry) -> Result<Buffer, IndexError> {
-    let file = map_sized(path, entry)?;
-    if crc32c::crc32c(&file) != entry.crc32c {
-        return Err(IndexError::corrupt(path, "its checksum differs"));
-    }
-    Ok(file)
-}
-
-/// Maps a file of the size that the manifest gives.
-pub(crate) fn map_sized(path: &Path, entry: &FileEntry) -> Result<Buffer, IndexError> {
-    if !path.exists() {
-        return Err(IndexError::corrupt(path, "it is missing"));
-    }
-    let got = fs_err::metadata(path)?.len();
-    if got != entry.bytes {
-        let problem = format!("it has {got} bytes, its manifest says {}", entry.bytes);
-        return Err(IndexError::corrupt(path, problem));
-    }
-    map_file(path)
 }

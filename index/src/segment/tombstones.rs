@@ -3,8 +3,8 @@
 //! In memory they change with every write; on disk there is one file for each
 //! manifest that saw a change, and the log has the rest.
 
-use super::sections::map_checked;
 use crate::{
+    checked::map_checked,
     durable::{remove_file, write_file},
     error::IndexError,
     manifest::{FileEntry, TombstoneEntry},

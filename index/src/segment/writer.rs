@@ -1,15 +1,17 @@
 //! Turning rows, of a tail or of older segments, into a segment's files.
 
 use super::{
-    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, VECTORS, Vectors,
+    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, SUMS, VECTORS, Vectors,
+    sealed_files,
 };
 use crate::{
+    checked::{CheckedFile, Sums},
     config::{CollectionConfig, Quantization},
     durable::{create_folder, remove_file, sync_folder},
     error::IndexError,
     filter::FilterWriter,
     graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
-    manifest::SegmentEntry,
+    manifest::{FileEntry, SegmentEntry, SumsEntry},
     schema::ColumnScan,
 };
 use std::{path::Path, sync::Arc};
@@ -42,13 +44,14 @@ pub(crate) fn write(
     let columns = columns.finish(&config.schema);
     let payload = Payloads::write(&folder.join(PAYLOAD), rows, &columns)?;
     let filters = filters.write(&folder.join(FILTERS))?;
-    let vectors = Vectors::open(&vectors_path, &vectors_entry, config.dimension, row_count)?;
-    let vectors = Arc::new(vectors);
+    let vectors = CheckedFile::just_written(&vectors_path, &vectors_entry)?;
+    let vectors = Arc::new(Vectors::open(&vectors, config.dimension, row_count)?);
     let quantised = match config.quantization {
         Quantization::Sq8 if row_count >= MIN_GRAPH_ROWS => {
             let path = folder.join(CODES);
             let entry = Codes::write(&path, &vectors)?;
-            let codes = Codes::open(&path, &entry, config.dimension, row_count)?;
+            let codes = CheckedFile::just_written(&path, &entry)?;
+            let codes = Codes::open(&codes, config.dimension, row_count)?;
             Some((entry, codes))
         }
         Quantization::Sq8 | Quantization::None => None,
@@ -65,8 +68,7 @@ pub(crate) fn write(
         Some(built) => (Some(built.file), built.recall_curve),
         None => (None, Vec::new()),
     };
-    sync_folder(folder)?;
-    Ok(SegmentEntry {
+    let mut entry = SegmentEntry {
         id,
         rows: row_count,
         vectors: vectors_entry,
@@ -78,5 +80,11 @@ pub(crate) fn write(
         codes,
         columns,
         tombstones: None,
-    })
+        sums: SumsEntry { file: FileEntry { bytes: 0, crc32c: 0 }, head_crc32c: 0 },
+    };
+    let files: Vec<_> =
+        sealed_files(&entry).map(|(name, file)| (folder.join(name), file)).collect();
+    entry.sums = Sums::write(&folder.join(SUMS), &files)?;
+    sync_folder(folder)?;
+    Ok(entry)
 }

@@ -52,9 +52,12 @@ impl Snapshot {
         let mut listed = Vec::new();
         while listed.len() < limit {
             let Some(next) = take_least(&mut sources) else { break };
-            listed.push(next.read()?);
+            listed.push(next.read());
+            // Damage may have taken it out of its order.
+            self.check_sound()?;
         }
-        Ok(listed)
+        self.check_sound()?;
+        listed.into_iter().collect()
     }
 
     /// Opens each segment and tail as a sorted run of matching documents.

@@ -94,18 +94,19 @@ impl Snapshot {
         if let Some(row) = self.tails().find_map(|tail| tail.get(id)) {
             return Ok(Some(row.to_stored()));
         }
-        match self.find_sealed(id) {
-            None => Ok(None),
-            Some((segment, row)) => segment.read(row).map(Some),
-        }
+        let found = self.find_sealed(id).map(|(segment, row)| segment.read(row));
+        self.check_sound()?;
+        found.transpose()
     }
 
     /// Returns the content hash of a document without reading it.
-    pub fn content_hash(&self, id: &str) -> Option<[u8; 32]> {
+    pub fn content_hash(&self, id: &str) -> Result<Option<[u8; 32]>, IndexError> {
         if let Some(row) = self.tails().find_map(|tail| tail.get(id)) {
-            return Some(row.document.content_hash);
+            return Ok(Some(row.document.content_hash));
         }
-        self.find_sealed(id).map(|(segment, row)| segment.ids.content_hash(row))
+        let hash = self.find_sealed(id).map(|(segment, row)| segment.ids.content_hash(row));
+        self.check_sound()?;
+        Ok(hash)
     }
 
     /// Counts the documents that match, exactly.
@@ -121,7 +122,15 @@ impl Snapshot {
             let rows = tail.iter().map(|(_, row)| row);
             count += rows.filter(|row| matches(filter, &row.document.payload)).count() as u64;
         }
+        self.check_sound()?;
         Ok(count)
+    }
+
+    /// Refuses if anything was found damaged in its files. Every read asks this
+    /// at its end: where damage was met, what has been put together is not all
+    /// there is.
+    pub(crate) fn check_sound(&self) -> Result<(), IndexError> {
+        self.segments.iter().try_for_each(|view| view.segment.check_sound())
     }
 
     /// Returns the rows that are in no segment yet.

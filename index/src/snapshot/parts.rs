@@ -132,7 +132,9 @@ impl<'a> Search<'a> {
             .found
             .iter()
             .map(|candidate| Ok(Hit { score: candidate.score, document: candidate.row.read()? }));
-        let hits = hits.collect::<Result<_, IndexError>>()?;
+        let hits = hits.collect::<Result<_, IndexError>>();
+        self.snapshot.check_sound()?;
+        let hits = hits?;
         Ok(SearchOutcome { hits, plan: part.tally.plan(self.options, self.snapshot) })
     }
 
@@ -142,7 +144,9 @@ impl<'a> Search<'a> {
             .found
             .iter()
             .map(|candidate| Ok(Ranked { score: candidate.score, id: candidate.row.name()? }));
-        let ids = ids.collect::<Result<_, IndexError>>()?;
+        let ids = ids.collect::<Result<_, IndexError>>();
+        self.snapshot.check_sound()?;
+        let ids = ids?;
         Ok(Ranking { ids, plan: part.tally.plan(self.options, self.snapshot) })
     }
 
@@ -259,6 +263,7 @@ impl<'a> Search<'a> {
     /// Keeps rows of a segment, with their scores from the vectors themselves.
     fn keep_sealed(&self, view: &'a SegmentView, nearest: &[Key], part: &mut Part<'a>) {
         let vectors = &*view.segment.vectors;
+        nearest.iter().for_each(|&key| vectors.check(&[row_of(key)]));
         nearest.iter().for_each(|&key| prefetch(vectors.row(row_of(key))));
         part.found.extend(nearest.iter().map(|&key| {
             let row = row_of(key);

@@ -180,10 +180,11 @@ fn segments_are_merged_by_themselves_once_they_are_many_or_worn() {
 #[test]
 fn damage_is_not_copied_under_a_fresh_checksum() {
     let folder = tempfile::tempdir().unwrap();
-    let collection = filled(folder.path(), &clustered(50, DIMENSION, 3));
+    let collection = filled(folder.path(), &clustered(900, DIMENSION, 3));
     collection.seal().unwrap();
     collection.apply(vec![Operation::Delete("d00001".to_owned())], Durability::Durable).unwrap();
     drop(collection);
+    // Large enough that opening it does not come by the middle.
     let path = folder.path().join("seg/00000001/vectors.arrow");
     let mut bytes = fs_err::read(&path).unwrap();
     let middle = bytes.len() / 2;

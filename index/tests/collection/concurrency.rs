@@ -114,7 +114,7 @@ fn changes_made_during_a_seal_are_in_it_and_outlive_it() {
             assert_eq!(snapshot.get(&format!("d{number:05}")).unwrap(), None);
             let updated = snapshot.get(&format!("d{:05}", 1000 + number)).unwrap().unwrap();
             assert_eq!(updated.payload["version"].as_u64(), Some(90_000 + number));
-            assert!(snapshot.content_hash(&format!("n{number:05}")).is_some());
+            assert!(snapshot.content_hash(&format!("n{number:05}")).unwrap().is_some());
         }
         let listed = snapshot.list(None, 10_000, None).unwrap();
         assert_eq!(listed.len(), 3000);

@@ -6,8 +6,8 @@ use crate::{
 };
 use std::path::Path;
 use twn_index::{
-    Collection, CollectionConfig, Durability, IndexError, Operation, Quantization, SearchOptions,
-    UnitVector,
+    Collection, CollectionConfig, Durability, Filter, IndexError, Operation, Quantization,
+    SearchOptions, UnitVector,
 };
 
 const DIMENSION: usize = 8;
@@ -44,7 +44,7 @@ fn every_changed_byte_is_a_clear_error_and_never_a_panic() {
         .into_iter()
         .filter(|path| !path.ends_with("LOCK") && path.parent() != Some(&copy.join("wal")))
         .collect();
-    assert_eq!(sealed_files.len(), 9, "{sealed_files:?}");
+    assert_eq!(sealed_files.len(), 10, "{sealed_files:?}");
     for path in sealed_files {
         let bytes = fs_err::read(&path).unwrap();
         // Every byte of the small files; of the large ones the ends, where
@@ -107,12 +107,87 @@ fn rotten_text_is_an_error_for_those_who_read_it_and_for_nobody_else() {
     let snapshot = collection.snapshot();
     assert!(matches!(snapshot.get("d01090").unwrap_err(), IndexError::Corrupt { .. }));
     assert!(snapshot.get("d00010").unwrap().is_some());
-    assert_eq!(snapshot.content_hash("d01090"), Some([1090_u64 as u8; 32]));
+    assert_eq!(snapshot.content_hash("d01090").unwrap(), Some([1090_u64 as u8; 32]));
     assert!(collection.verify().unwrap().damage.iter().any(|damage| damage.path == path));
 }
 
+/// What reads of all kinds say, each by itself: the right answer, or damage.
+fn read_all(collection: &Collection) -> Vec<Result<String, IndexError>> {
+    let snapshot = collection.snapshot();
+    let query = UnitVector::new(clustered(1, DIMENSION, 8).remove(0)).unwrap();
+    let range = Filter::Range {
+        field: "version".to_owned(),
+        gt: None,
+        gte: Some(200.0),
+        lt: Some(900.0),
+        lte: None,
+    };
+    let searched =
+        |options: SearchOptions| Ok(format!("{:?}", snapshot.rank(&query, &options)?.ids));
+    vec![
+        searched(SearchOptions::new(10)),
+        searched(SearchOptions { filter: Some(range.clone()), ..SearchOptions::new(10) }),
+        searched(SearchOptions { exact: true, ..SearchOptions::new(10) }),
+        snapshot.search(&query, &SearchOptions::new(10)).map(|found| format!("{:?}", found.hits)),
+        snapshot.count(Some(&range)).map(|count| count.to_string()),
+        snapshot.get("d00700").map(|found| format!("{found:?}")),
+        snapshot.content_hash("d00800").map(|hash| format!("{hash:?}")),
+        snapshot.list(Some("d00500"), 40, None).map(|listed| format!("{listed:?}")),
+    ]
+}
+
+/// Nothing is verified before it is read, and the background thread may come
+/// first or last: whatever is answered has to be right.
 #[test]
-fn a_newer_format_is_refused_by_number() {
+fn whatever_is_read_of_a_damaged_file_is_right_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    sealed(&original);
+    let right: Vec<String> =
+        read_all(&Collection::open(&original).unwrap()).into_iter().map(Result::unwrap).collect();
+    let copy = folder.path().join("copy");
+    copy_folder(&original, &copy);
+    let (mut at_opening, mut at_reading, mut elsewhere) = (0, 0, 0);
+    for path in files(&copy.join("seg")) {
+        let bytes = fs_err::read(&path).unwrap();
+        let step = (bytes.len() / points(60)).max(1);
+        for position in (0..bytes.len()).step_by(step) {
+            let mut changed = bytes.clone();
+            changed[position] ^= 1 << (position % 8);
+            fs_err::write(&path, &changed).unwrap();
+            let collection = match Collection::open(&copy) {
+                Ok(collection) => collection,
+                Err(IndexError::Corrupt { .. } | IndexError::NewerFormat { .. }) => {
+                    at_opening += 1;
+                    continue;
+                }
+                Err(error) => panic!("byte {position} of {}: {error}", path.display()),
+            };
+            let mut was_refused = false;
+            for (read, right) in read_all(&collection).into_iter().zip(&right) {
+                match read {
+                    Ok(answer) => assert_eq!(&answer, right, "{position} of {}", path.display()),
+                    Err(IndexError::Corrupt { .. } | IndexError::Arrow { .. }) => {
+                        was_refused = true;
+                    }
+                    Err(error) => panic!("byte {position} of {}: {error}", path.display()),
+                }
+            }
+            if was_refused {
+                at_reading += 1
+            } else {
+                elsewhere += 1
+            }
+            assert!(!collection.verify().unwrap().damage.is_empty(), "byte {position}");
+        }
+        fs_err::write(&path, &bytes).unwrap();
+    }
+    let counts = [at_opening, at_reading, elsewhere];
+    assert!(counts.iter().all(|&count| count > 0), "{counts:?}");
+}
+
+/// Opens a collection whose manifest says that it has another format.
+fn open_with_format(format: u32) -> IndexError {
     let folder = tempfile::tempdir().unwrap();
     sealed(folder.path());
     let manifest = files(folder.path())
@@ -120,11 +195,30 @@ fn a_newer_format_is_refused_by_number() {
         .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST-"))
         .unwrap();
     let text = fs_err::read_to_string(&manifest).unwrap();
-    fs_err::write(&manifest, text.replacen("\"format\":2", "\"format\":3", 1)).unwrap();
-    match Collection::open(folder.path()).unwrap_err() {
-        IndexError::NewerFormat { found: 3, supported: 2, .. } => {}
+    let other = format!("\"format\":{format}");
+    assert!(text.contains("\"format\":3"), "{text:.60}");
+    fs_err::write(&manifest, text.replacen("\"format\":3", &other, 1)).unwrap();
+    let before = files(folder.path());
+    let error = Collection::open(folder.path()).unwrap_err();
+    assert_eq!(files(folder.path()), before, "a refused collection was changed");
+    error
+}
+
+#[test]
+fn other_formats_are_refused_by_number_and_left_as_they_are() {
+    match open_with_format(4) {
+        IndexError::NewerFormat { found: 4, supported: 3, .. } => {}
         other => panic!("{other}"),
     }
+    for older in [1, 2] {
+        let error = open_with_format(older);
+        assert!(
+            matches!(error, IndexError::OlderFormat { found, supported: 3, .. } if found == older),
+            "{error}"
+        );
+        assert!(error.to_string().contains("write its documents into a new collection"), "{error}");
+    }
+    assert!(matches!(open_with_format(0), IndexError::Corrupt { .. }));
 }
 
 #[test]

@@ -8,18 +8,14 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{
-    BackboneId, HostTensors, Instructions, Interface, Lora, MANIFEST_VERSION, Manifest, Target,
-    ThoughtFormat, read_peft,
+    AdapterPlan, BackboneId, HostTensors, Lora, MANIFEST_VERSION, Manifest, StoredType, Target,
+    read_peft,
     tensor_file::{read_tensors, write_tensors},
     write_peft,
 };
 use crate::{
-    backbone::BackboneConfig,
-    checkpoint::Checkpoint,
-    error::EncoderError,
-    gate::Gate,
-    pooling::{Pooler, Pooling},
-    queries::Queries,
+    backbone::BackboneConfig, checkpoint::Checkpoint, error::EncoderError, gate::Gate,
+    pooling::Pooler, queries::Queries,
 };
 
 const MANIFEST: &str = "twn.json";
@@ -27,12 +23,8 @@ const HEAD: &str = "head.safetensors";
 const REASONING: &str = "reasoning";
 const EMBEDDING: &str = "embedding";
 
-/// Number of queries of fresh adapters.
-const FRESH_QUERIES: usize = 8;
 /// Fresh adapters together have at most this share of the backbone's parameters.
 const FRESH_SHARE: f64 = 0.04;
-/// Fresh adapters' `alpha / rank`.
-const FRESH_SCALE: f64 = 2.0;
 
 /// Everything that is added to a backbone.
 #[derive(Module, Debug)]
@@ -60,34 +52,50 @@ impl Adapters {
     /// gate scores 0.5, pooling is the mean. The rank is the largest that keeps all
     /// additions within 4 % of the backbone's `parameters`, and at least 1.
     pub fn fresh(checkpoint: &Checkpoint, parameters: u64, seed: u64, device: &Device) -> Self {
+        let rank = fresh_rank(&checkpoint.config, parameters);
+        let plan =
+            AdapterPlan { reasoning_rank: rank, embedding_rank: rank, ..AdapterPlan::default() };
+        Self::planned(checkpoint, &plan, seed, device)
+    }
+
+    /// Initialises adapters of the planned shapes, which add nothing to the backbone's
+    /// linears yet: the LoRAs' `B` is zero, the gate scores 0.5, and what the queries add
+    /// to the embedding is zero where both parts have projections.
+    pub fn planned(
+        checkpoint: &Checkpoint,
+        plan: &AdapterPlan,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
         let config = &checkpoint.config;
-        let rank = fresh_rank(config, parameters);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut lora = || Lora::fresh(config, rank, FRESH_SCALE, &mut rng, device);
-        let (reasoning, embedding) = (lora(), lora());
+        let mut lora = |rank| Lora::fresh(config, rank, plan.scale, &mut rng, device);
+        let (reasoning, embedding) = (lora(plan.reasoning_rank), lora(plan.embedding_rank));
         let manifest = Manifest {
             format_version: MANIFEST_VERSION,
             backbone: BackboneId {
                 name: checkpoint.name.clone(),
                 weights_sha256: checkpoint.weights_sha256.clone(),
             },
-            interface: Interface::Cache,
-            pooling: Pooling::Mean,
-            queries: FRESH_QUERIES,
+            interface: plan.interface,
+            pooling: plan.pooling,
+            queries: plan.queries,
             gate_threshold: 0.5,
-            thought: ThoughtFormat::default(),
-            instructions: Instructions::default(),
+            gate_curve: Vec::new(),
+            thought: plan.thought.clone(),
+            instructions: plan.instructions.clone(),
             trained: false,
         };
-        Self {
-            manifest,
-            reasoning,
-            embedding,
-            queries: Queries::fresh(FRESH_QUERIES, config.hidden_size, &mut rng, device),
-            gate: Gate::fresh(config.hidden_size, &mut rng, device),
-            pooler: Pooler::plain(),
-            digest: format!("{:x}", Sha256::digest(format!("fresh, rank {rank}, seed {seed}"))),
-        }
+        let hidden = config.hidden_size;
+        let queries = Queries::fresh(plan.queries, hidden, &mut rng, device);
+        let gate = Gate::fresh(hidden, &mut rng, device);
+        let pooler = match plan.dimension {
+            Some(dimension) => Pooler::fresh(plan.pooling, dimension, hidden, &mut rng, device),
+            None => Pooler::plain(),
+        };
+        let seeded = format!("planned, {plan:?}, seed {seed}");
+        let digest = format!("{:x}", Sha256::digest(seeded));
+        Self { manifest, reasoning, embedding, queries, gate, pooler, digest }
     }
 
     /// Reads an adapter folder made for `checkpoint`.
@@ -130,20 +138,20 @@ impl Adapters {
         })
     }
 
-    /// Writes the folder, which is made if it is missing.
+    /// Writes the folder, which is made if it is missing, with values of type `stored`.
     ///
     /// # Errors
-    /// Fails when a file cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<(), EncoderError> {
+    /// Fails when a file cannot be written, or a value is out of `stored`'s range.
+    pub fn write(&self, folder: &Path, stored: StoredType) -> Result<(), EncoderError> {
         fs_err::create_dir_all(folder)?;
         let base_model = &self.manifest.backbone.name;
-        write_peft(&folder.join(REASONING), &self.reasoning, base_model)?;
-        write_peft(&folder.join(EMBEDDING), &self.embedding, base_model)?;
+        write_peft(&folder.join(REASONING), &self.reasoning, base_model, stored)?;
+        write_peft(&folder.join(EMBEDDING), &self.embedding, base_model, stored)?;
         let mut tensors = HostTensors::new();
         self.queries.put(&mut tensors);
         self.gate.put(&mut tensors);
         self.pooler.put(&mut tensors);
-        write_tensors(&folder.join(HEAD), &tensors)?;
+        write_tensors(&folder.join(HEAD), &tensors, stored)?;
         self.manifest.write(&folder.join(MANIFEST))
     }
 

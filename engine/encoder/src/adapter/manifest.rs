@@ -36,12 +36,30 @@ pub struct Manifest {
     pub queries: usize,
     /// `Auto` thinks when the gate's score is above this; in [0, 1].
     pub gate_threshold: f32,
+    /// What other thresholds cost and give on the data that chose this one, by rising
+    /// threshold; empty when nothing was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate_curve: Vec<GatePoint>,
     /// How thoughts are marked and bounded.
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
     pub instructions: Instructions,
     /// False for adapters as they are before any training.
     pub trained: bool,
+}
+
+/// One threshold of the gate, and what it costs and gives.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatePoint {
+    /// `Auto` thinks when the gate's score is above this; in [0, 1].
+    pub threshold: f32,
+    /// Share of the queries that think.
+    pub think_rate: f32,
+    /// Thought tokens of a query on average, queries that do not think included.
+    pub reasoning_tokens_per_query: f32,
+    /// Mean nDCG@10 over the queries.
+    pub ndcg_at_10: f32,
 }
 
 /// Names a backbone.
@@ -156,6 +174,10 @@ impl Manifest {
         if !(0.0..=1.0).contains(&self.gate_threshold) {
             return Err(format!("`gate_threshold` is {}, must be 0 to 1", self.gate_threshold));
         }
+        let rising = |pair: &[GatePoint]| pair[0].threshold < pair[1].threshold;
+        if !self.gate_curve.windows(2).all(rising) {
+            return Err("`gate_curve` must have rising thresholds".to_owned());
+        }
         let thought = &self.thought;
         if thought.token_budget == 0 {
             return Err("`thought.token_budget` is 0, must be at least 1".to_owned());
@@ -184,6 +206,7 @@ mod tests {
             pooling: Pooling::Mean,
             queries: 8,
             gate_threshold: 0.5,
+            gate_curve: Vec::new(),
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
             trained: false,

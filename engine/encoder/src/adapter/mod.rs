@@ -9,6 +9,7 @@ mod lora;
 mod manifest;
 mod peft;
 mod peft_config;
+mod plan;
 mod target;
 mod tensor_file;
 
@@ -16,8 +17,10 @@ pub use folder::Adapters;
 pub use lora::{Lora, LoraLayer, LoraPair};
 pub(crate) use lora::{parameter, to_host};
 pub use manifest::{
-    BackboneId, Instructions, Interface, MANIFEST_VERSION, Manifest, ThoughtFormat,
+    BackboneId, GatePoint, Instructions, Interface, MANIFEST_VERSION, Manifest, ThoughtFormat,
 };
 pub use peft::{read_peft, write_peft};
+pub use plan::AdapterPlan;
 pub use target::Target;
 pub(crate) use tensor_file::HostTensors;
+pub use tensor_file::StoredType;

@@ -8,7 +8,7 @@ use super::{
     Lora, LoraLayer, LoraPair, Target,
     lora::to_host,
     peft_config::{PeftConfig, write_config},
-    tensor_file::{HostTensors, read_tensors, write_tensors},
+    tensor_file::{HostTensors, StoredType, read_tensors, write_tensors},
 };
 use crate::{backbone::BackboneConfig, checkpoint::HostTensor, error::EncoderError};
 
@@ -81,7 +81,12 @@ pub fn read_peft(
 /// # Errors
 /// Fails when a file cannot be written, and when ranks, scales or targets differ from
 /// layer to layer.
-pub fn write_peft(folder: &Path, lora: &Lora, base_model: &str) -> Result<(), EncoderError> {
+pub fn write_peft(
+    folder: &Path,
+    lora: &Lora,
+    base_model: &str,
+    stored: StoredType,
+) -> Result<(), EncoderError> {
     let mut shapes: Vec<(usize, f64)> =
         lora.pairs().map(|(_, _, pair)| (pair.rank(), pair.scale)).collect();
     shapes.dedup();
@@ -110,7 +115,7 @@ pub fn write_peft(folder: &Path, lora: &Lora, base_model: &str) -> Result<(), En
             ]
         })
         .collect();
-    write_tensors(&folder.join(WEIGHTS), &tensors)
+    write_tensors(&folder.join(WEIGHTS), &tensors, stored)
 }
 
 /// Strips what differs between versions of `peft` and of model wrappers from the names.

@@ -10,6 +10,15 @@ use crate::{checkpoint::HostTensor, error::EncoderError};
 /// Adapters of the largest backbones stay well below this.
 const BYTES_MAX: u64 = 4 << 30;
 
+/// Type of the values in a written file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredType {
+    /// Four bytes a value; loses nothing.
+    F32,
+    /// Two bytes a value; for adapters that ship.
+    F16,
+}
+
 /// Tensors by name.
 pub(crate) type HostTensors = BTreeMap<String, HostTensor>;
 
@@ -39,30 +48,55 @@ pub(crate) fn read_tensors(path: &Path) -> Result<HostTensors, EncoderError> {
         .collect()
 }
 
-/// Writes tensors as f32.
+/// Writes tensors with values of type `stored`.
 ///
 /// # Errors
-/// Fails when the file cannot be written.
-pub(crate) fn write_tensors(path: &Path, tensors: &HostTensors) -> Result<(), EncoderError> {
+/// Fails when the file cannot be written, or a value is out of `stored`'s range.
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: &HostTensors,
+    stored: StoredType,
+) -> Result<(), EncoderError> {
     let problem = |error: safetensors::SafeTensorError| EncoderError::ModelFile {
         path: path.to_owned(),
         problem: error.to_string(),
     };
-    let bytes: BTreeMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            (name, tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        })
-        .collect();
+    let mut bytes: BTreeMap<&String, Vec<u8>> = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let converted =
+            to_bytes(&tensor.values, stored).ok_or_else(|| EncoderError::ModelFile {
+                path: path.to_owned(),
+                problem: format!("tensor {name} has values out of range for {stored:?}"),
+            })?;
+        bytes.insert(name, converted);
+    }
+    let dtype = match stored {
+        StoredType::F32 => Dtype::F32,
+        StoredType::F16 => Dtype::F16,
+    };
     let views = tensors
         .iter()
         .map(|(name, tensor)| {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), &bytes[name]);
+            let view = TensorView::new(dtype, tensor.shape.clone(), &bytes[name]);
             view.map(|view| (name.as_str(), view)).map_err(problem)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let file = safetensors::serialize(views, None).map_err(problem)?;
     Ok(fs_err::write(path, file)?)
+}
+
+/// The values' bytes; `None` when one is not finite in the stored type.
+fn to_bytes(values: &[f32], stored: StoredType) -> Option<Vec<u8>> {
+    match stored {
+        StoredType::F32 => Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        StoredType::F16 => {
+            let halves = values.iter().map(|&value| f16::from_f32(value));
+            halves
+                .map(|half| half.is_finite().then(|| half.to_le_bytes()))
+                .collect::<Option<Vec<[u8; 2]>>>()
+                .map(|halves| halves.concat())
+        }
+    }
 }
 
 fn convert(view: &TensorView<'_>) -> Option<Vec<f32>> {
@@ -90,7 +124,7 @@ mod tests {
         let path = folder.path().join("some.safetensors");
         let tensor = HostTensor { shape: vec![2, 2], values: vec![1.0, -2.5, 0.0, 1e-20] };
         let tensors = HostTensors::from([("weight".to_owned(), tensor)]);
-        write_tensors(&path, &tensors).expect("writable");
+        write_tensors(&path, &tensors, StoredType::F32).expect("writable");
         assert_eq!(read_tensors(&path).expect("readable"), tensors);
     }
 
@@ -101,7 +135,8 @@ mod tests {
         fs_err::write(&path, b"no safetensors").expect("writable");
         assert!(matches!(read_tensors(&path), Err(EncoderError::ModelFile { .. })));
         let tensor = HostTensor { shape: vec![1], values: vec![f32::NAN] };
-        write_tensors(&path, &HostTensors::from([("x".to_owned(), tensor)])).expect("writable");
+        write_tensors(&path, &HostTensors::from([("x".to_owned(), tensor)]), StoredType::F32)
+            .expect("writable");
         let message = read_tensors(&path).expect_err("not finite").to_string();
         assert!(message.contains("tensor x"), "{message}");
     }

@@ -12,6 +12,7 @@
 //!
 //! Invariant: a forward pass extends every span's cache by the span's length, no more.
 
+mod activations;
 mod cache;
 mod config;
 mod extras;
@@ -24,10 +25,12 @@ mod tower;
 
 use burn::tensor::{Device, Tensor};
 
+pub use activations::Activations;
 pub use cache::KvCache;
 pub use config::{BackboneConfig, RopeAxes};
 pub use extras::{Addition, RowExtras};
 pub use fused::FusedOptions;
+pub use portable::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 pub use positions::{Position, Stretch, positions_of};
 pub use precision::Precision;
 pub use sight::Sight;
@@ -249,11 +252,41 @@ impl Backbone {
         hidden
     }
 
+    /// Runs a padded batch, for training: see [`PaddedInput`]. `rows` is `[batch * rows,
+    /// hidden]`, sequence by sequence.
+    ///
+    /// # Panics
+    /// Panics when this backbone is the fused execution, which does not train, when a
+    /// position lies beyond the rotary tables, or when shapes do not agree.
+    pub fn forward_padded(
+        &self,
+        rows: Tensor<2>,
+        input: &PaddedInput<'_>,
+        lora: Option<&Lora>,
+    ) -> PaddedOutput {
+        match &self.execution {
+            Execution::Portable(portable) => portable.forward_padded(rows, input, lora),
+            Execution::Fused(_) => panic!("the fused pass does not train"),
+        }
+    }
+
     /// Scores the next token for each row of hidden states: `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.execution {
             Execution::Portable(portable) => portable.logits(hidden),
             Execution::Fused(fused) => fused.logits(hidden),
+        }
+    }
+
+    /// Looks up the output head's rows of tokens, `[tokens, hidden]`: a hidden state's
+    /// product with one is that token's logit. For training.
+    ///
+    /// # Panics
+    /// Panics when this backbone is the fused execution, which does not train.
+    pub fn head_rows(&self, tokens: &[u32]) -> Tensor<2> {
+        match &self.execution {
+            Execution::Portable(portable) => portable.head_rows(tokens),
+            Execution::Fused(_) => panic!("the fused pass does not train"),
         }
     }
 }

@@ -7,14 +7,13 @@ use burn::tensor::Device;
 use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
 use crate::{
     adapter::Adapters,
-    backbone::{Backbone, FusedOptions, Precision},
+    backbone::{Activations, Backbone, FusedOptions, Precision},
     checkpoint::Checkpoint,
     device::{FUSED, describe_device, open_device},
     embedder::EncoderInfo,
     error::EncoderError,
     model,
-    prompter::{Prompter, PrompterOptions},
-    template::ChatTemplate,
+    prompter::Prompter,
     thought::Markers,
 };
 
@@ -32,6 +31,8 @@ pub struct LoadOptions {
     pub device: String,
     /// How exactly the fused pass keeps the weights; the portable module has f32.
     pub precision: Precision,
+    /// How finely the fused pass rounds activations before quantised weights.
+    pub activations: Activations,
     /// Threads of the fused pass; 0 takes one for each core.
     pub threads: usize,
     /// The most tokens that prompt, thought and queries may have together.
@@ -48,6 +49,7 @@ impl LoadOptions {
             adapters: None,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
+            activations: Activations::Int16,
             threads: 0,
             context_tokens: 2048,
             seed: 0,
@@ -90,7 +92,7 @@ impl Encoder {
         if context_tokens < min {
             return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
         }
-        let prompter = new_prompter(&checkpoint, &adapters, context_tokens - manifest.queries)?;
+        let prompter = Prompter::of(&checkpoint, manifest, context_tokens - manifest.queries)?;
         let info = describe_encoder(&checkpoint, &backbone, &adapters, options);
         tracing::info!(
             model = %info.model,
@@ -119,6 +121,7 @@ fn load_backbone(
     if options.device == FUSED {
         let fused = FusedOptions {
             precision: options.precision,
+            activations: options.activations,
             threads: options.threads,
             ..FusedOptions::new(options.context_tokens)
         };
@@ -134,25 +137,6 @@ fn load_backbone(
     Backbone::load(config, tensors, options.context_tokens, device)
 }
 
-fn new_prompter(
-    checkpoint: &Checkpoint,
-    adapters: &Adapters,
-    max_prompt_tokens: usize,
-) -> Result<Prompter, EncoderError> {
-    let template = ChatTemplate::new(
-        checkpoint.chat_template.as_str(),
-        checkpoint.bos_token.clone(),
-        checkpoint.eos_token.as_str(),
-    )?;
-    let instructions = &adapters.manifest.instructions;
-    let options = PrompterOptions {
-        query_instruction: instructions.query.clone(),
-        document_instruction: instructions.document.clone(),
-        max_prompt_tokens,
-    };
-    Prompter::new(checkpoint.tokenizer.clone(), &template, &options)
-}
-
 fn describe_encoder(
     checkpoint: &Checkpoint,
     backbone: &Backbone,
@@ -162,7 +146,7 @@ fn describe_encoder(
     let manifest = &adapters.manifest;
     EncoderInfo {
         model: checkpoint.name.clone(),
-        fingerprint: fingerprint(checkpoint, adapters, execution(backbone, options)),
+        fingerprint: fingerprint(checkpoint, adapters, &execution(backbone, options)),
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,
@@ -192,8 +176,13 @@ fn note(trained: bool, from_folder: bool) -> String {
 }
 
 /// What of the execution changes embeddings by more than the order of sums.
-fn execution(backbone: &Backbone, options: &LoadOptions) -> &'static str {
-    if backbone.decoder().is_some() { options.precision.name() } else { Precision::F32.name() }
+fn execution(backbone: &Backbone, options: &LoadOptions) -> String {
+    match options.precision {
+        Precision::Auto | Precision::Q4 | Precision::Q8 if backbone.decoder().is_some() => {
+            format!("{}, {} activations", options.precision, options.activations)
+        }
+        _ => Precision::F32.name().to_owned(),
+    }
 }
 
 /// Describes the execution for people, for example `cpu, fused, AVX2, 2 threads, auto`.
@@ -201,10 +190,14 @@ fn describe_execution(options: &LoadOptions, backbone: &Backbone) -> String {
     let Some(decoder) = backbone.decoder() else { return describe_device(&options.device) };
     let running = decoder.options();
     format!(
-        "CPU, fused pass on {}, {} threads, {} weights ({} MiB)",
+        "CPU, fused pass on {}, {} threads, {} weights ({} MiB){}",
         running.isa.name(),
         running.threads,
         options.precision,
-        decoder.weight_bytes() >> 20
+        decoder.weight_bytes() >> 20,
+        match options.precision {
+            Precision::F32 => String::new(),
+            _ => format!(", {} activations", options.activations),
+        }
     )
 }

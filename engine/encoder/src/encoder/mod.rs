@@ -61,6 +61,11 @@ impl std::fmt::Debug for Encoder {
 }
 
 impl Encoder {
+    /// Pages of keys and values that no sequence holds; `None` but on the fused pass.
+    pub fn free_cache_pages(&self) -> Option<usize> {
+        self.model.backbone.decoder().map(|decoder| decoder.pool().free_pages())
+    }
+
     fn interface(&self) -> Interface {
         self.model.adapters.manifest.interface
     }
@@ -91,10 +96,35 @@ impl Encoder {
         Err(EncoderError::Internal { problem })
     }
 
-    /// Embeds one wave of prompts.
-    fn direct_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
-        let interface = self.interface();
-        let role = match interface {
+    /// What the gate sees of prompts: the means of their direct query states, `[hidden]`
+    /// each. For training a gate.
+    ///
+    /// # Errors
+    /// Fails as a whole, and only by the encoder's fault.
+    pub fn gate_inputs(&mut self, prompts: &[&Prompt]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        for prompt in prompts {
+            self.check(prompt)?;
+        }
+        let mut inputs = Vec::with_capacity(prompts.len());
+        let mut rest = prompts;
+        while !rest.is_empty() {
+            let (wave, later) = rest.split_at(wave_len(rest));
+            let (_, states) = self.run_wave(wave)?;
+            let [_, _, width] = states.dims();
+            let means = host_values(states.mean_dim(1))?;
+            inputs.extend(means.chunks_exact(width).map(<[f32]>::to_vec));
+            rest = later;
+        }
+        Ok(inputs)
+    }
+
+    /// Runs one wave of prompts and the queries after them: each prompt's sequence with
+    /// the tokens that were reused, and the query states, `[prompts, K, hidden]`.
+    fn run_wave(
+        &mut self,
+        prompts: &[&Prompt],
+    ) -> Result<(Vec<(Sequence, u32)>, Tensor<3>), EncoderError> {
+        let role = match self.interface() {
             Interface::Cache => Role::Reasoning,
             Interface::Reencode => Role::Embedding,
         };
@@ -106,6 +136,13 @@ impl Encoder {
         let mut caches: Vec<&mut KvCache> =
             sequences.iter_mut().map(|(sequence, _)| &mut sequence.cache).collect();
         let states = self.model.query_states(&mut caches);
+        Ok((sequences, states))
+    }
+
+    /// Embeds one wave of prompts.
+    fn direct_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
+        let interface = self.interface();
+        let (sequences, states) = self.run_wave(prompts)?;
         let scores = self.model.gate_scores(states.clone())?;
         let means: Vec<Vec<f32>> = sequences.iter().map(|(s, _)| s.sum.mean()).collect();
         let embeddings = self.model.embed(Some(states), &means)?;

@@ -23,6 +23,8 @@ use tokenizers::Tokenizer;
 
 use self::{frame::Frame, layout::Layout, text::TextEncoder};
 use crate::{
+    adapter::Manifest,
+    checkpoint::Checkpoint,
     content::{Content, EmbedKind, EncodeInput, Part},
     embedder::{Prepare, Prompt},
     error::EncoderError,
@@ -92,6 +94,29 @@ impl Prompter {
             frames: Mutex::default(),
             max_prompt_tokens: options.max_prompt_tokens,
         })
+    }
+
+    /// Makes the prompter of a backbone with adapters, for prompts of at most
+    /// `max_prompt_tokens` tokens.
+    ///
+    /// # Errors
+    /// Fails as [`Self::new`], and when the chat template is no Jinja template.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        manifest: &Manifest,
+        max_prompt_tokens: usize,
+    ) -> Result<Self, EncoderError> {
+        let template = ChatTemplate::new(
+            checkpoint.chat_template.as_str(),
+            checkpoint.bos_token.clone(),
+            checkpoint.eos_token.as_str(),
+        )?;
+        let options = PrompterOptions {
+            query_instruction: manifest.instructions.query.clone(),
+            document_instruction: manifest.instructions.document.clone(),
+            max_prompt_tokens,
+        };
+        Self::new(checkpoint.tokenizer.clone(), &template, &options)
     }
 
     /// Turns ids back into text, without markers. Ids that were cut inside a character lose

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use twn_encoder::{
     Checkpoint, Content, Context, Direct, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions,
     Precision, Projection, Prompt, Reasoned, Thought, ThoughtOptions,
-    adapter::{Adapters, Lora},
+    adapter::{Adapters, Lora, StoredType},
     backbone::{Backbone, KvCache, Span},
     model,
 };
@@ -101,7 +101,7 @@ impl Setup {
     pub(crate) fn write(&self) -> TempDir {
         let folder = tempfile::tempdir().expect("temporary folder");
         let checkpoint = model::open(&tiny_llama()).expect("opens");
-        self.fresh(&checkpoint).write(folder.path()).expect("written");
+        self.fresh(&checkpoint).write(folder.path(), StoredType::F32).expect("written");
         edit_manifest(folder.path(), |manifest| {
             manifest["interface"] = self.interface.into();
             manifest["pooling"] = self.pooling.into();

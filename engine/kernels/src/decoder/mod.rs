@@ -16,8 +16,8 @@ pub use head_norms::HeadNorms;
 pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
 
 use crate::{
-    Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Matrix, Precision, Team,
-    adapter::Fit, kernels::Kernels, kv::PageShape, rope::Rope,
+    ActivationBits, Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Matrix, Precision,
+    Team, activations::Form, adapter::Fit, kernels::Kernels, kv::PageShape, rope::Rope,
 };
 use pass::Pass;
 use workspace::Workspace;
@@ -34,6 +34,8 @@ pub struct DecoderOptions {
     pub threads: usize,
     /// Instruction set.
     pub isa: Isa,
+    /// How finely products with quantised weights round their inputs.
+    pub activations: ActivationBits,
     /// Keys and values in f16 rather than f32.
     pub half_cache: bool,
     /// Positions that the rotary tables cover.
@@ -150,6 +152,15 @@ impl Decoder {
         Adapter::pack(layers, self.adapter_fit())
     }
 
+    /// What the layers' inputs are made of.
+    fn form(&self) -> Form {
+        if self.weights.is_quantised() {
+            Form::Quantised(self.options.activations)
+        } else {
+            Form::Dense
+        }
+    }
+
     fn adapter_fit(&self) -> Fit {
         let shape = &self.shape;
         let is_quantised = self.weights.is_quantised();
@@ -230,7 +241,7 @@ impl Decoder {
     /// # Panics
     /// Panics when `rows` is not whole rows.
     pub fn multiply(&self, matrix: &Matrix, rows: &[f32]) -> Vec<f32> {
-        matrix.multiply(rows, &self.team, self.options.isa)
+        matrix.multiply(rows, self.options.activations, &self.team, self.options.isa)
     }
 
     /// Scores the next token for each row of hidden states (`[rows, hidden]`):
@@ -239,6 +250,6 @@ impl Decoder {
     /// # Panics
     /// Panics when `hidden` is not whole rows.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        self.weights.head().multiply(hidden, &self.team, self.options.isa)
+        self.weights.head().multiply(hidden, self.options.activations, &self.team, self.options.isa)
     }
 }

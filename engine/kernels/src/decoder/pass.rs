@@ -7,8 +7,8 @@ use super::{
     workspace::{Sizes, Workspace},
 };
 use crate::{
-    Adapter, LayerWeights, Matrix,
-    activations::{Layout, TILE},
+    ActivationBits, Adapter, LayerWeights, Matrix,
+    activations::{Form, Layout, TILE},
     adapter::{LayerAdapter, LowRank},
     attention::{ATTENTION_ROWS, AttentionTile},
     buffer::Shared,
@@ -97,8 +97,8 @@ impl<'a> Pass<'a> {
             head_width: pages.head_width,
             low_rank: adapter.map_or(0, Adapter::width_max),
         };
-        let is_quantised = decoder.weights.is_quantised();
-        workspace.ensure(&sizes, is_quantised);
+        let form = decoder.form();
+        workspace.ensure(&sizes, form);
 
         let group = shape.heads / shape.kv_heads;
         let (mut sequences, mut places, mut units) = (Vec::new(), Vec::new(), Vec::new());
@@ -125,7 +125,7 @@ impl<'a> Pass<'a> {
             scratch: Shared::of(&mut workspace.scratch),
             inputs: workspace.activations[..sizes.copies()]
                 .iter_mut()
-                .map(|memory| widths.map(|width| memory.layout(sizes.rows, width, is_quantised)))
+                .map(|memory| widths.map(|width| memory.layout(sizes.rows, width, form)))
                 .collect(),
             is_step: units.len() == places.len() * shape.kv_heads
                 && sequences.len() == places.len(),
@@ -469,10 +469,12 @@ impl Kernels {
         let slot = input.row(row);
         // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
         unsafe {
-            if input.is_quantised {
-                (self.quantise)(values, width, &slot);
-            } else {
-                (self.spread)(values, width, &slot);
+            match input.form {
+                Form::Quantised(ActivationBits::Eight) => (self.quantise)(values, width, &slot),
+                Form::Quantised(ActivationBits::Sixteen) => {
+                    (self.quantise_wide)(values, width, &slot);
+                }
+                Form::Dense => (self.spread)(values, width, &slot),
             }
         }
     }

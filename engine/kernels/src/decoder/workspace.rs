@@ -1,6 +1,10 @@
 //! Memory of a forward pass, kept from one pass to the next.
 
-use crate::{activations::Activations, attention::ATTENTION_ROWS, buffer::Buffer};
+use crate::{
+    activations::{Activations, Form},
+    attention::ATTENTION_ROWS,
+    buffer::Buffer,
+};
 
 /// Memory of a forward pass. Grows to the largest pass and is never given back; it holds
 /// nothing between passes.
@@ -58,7 +62,7 @@ impl Sizes {
 
 impl Workspace {
     /// Makes room for a pass.
-    pub(super) fn ensure(&mut self, sizes: &Sizes, is_quantised: bool) {
+    pub(super) fn ensure(&mut self, sizes: &Sizes, form: Form) {
         self.qkv.ensure(sizes.rows * sizes.qkv);
         self.mixed.ensure(sizes.rows * sizes.queries);
         self.gated.ensure(sizes.rows * sizes.intermediate);
@@ -68,7 +72,7 @@ impl Workspace {
         let widest = sizes.hidden.max(sizes.queries).max(sizes.intermediate);
         self.activations.resize_with(copies.max(self.activations.len()), Activations::default);
         for activations in &mut self.activations[..copies] {
-            activations.ensure(sizes.rows, widest, is_quantised);
+            activations.ensure(sizes.rows, widest, form);
         }
     }
 }

@@ -10,6 +10,22 @@ use super::Lanes;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
 
+impl Avx2 {
+    /// Rounds to 16-bit integers.
+    ///
+    /// # Safety
+    /// The instructions must be there.
+    #[inline(always)]
+    unsafe fn words(self) -> __m128i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let words = _mm256_cvtps_epi32(self.0);
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_packs_epi32(low, high)
+        }
+    }
+}
+
 // SAFETY of all methods: the trait's promise, that the instructions are there and the
 // pointers good for eight values.
 impl Lanes for Avx2 {
@@ -47,13 +63,14 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut i8) {
         unsafe {
-            let words = _mm256_cvtps_epi32(self.0);
-            let halves = _mm_packs_epi32(
-                _mm256_castsi256_si128(words),
-                _mm256_extracti128_si256::<1>(words),
-            );
-            _mm_storel_epi64(to.cast(), _mm_packs_epi16(halves, halves));
+            let words = self.words();
+            _mm_storel_epi64(to.cast(), _mm_packs_epi16(words, words));
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store_words(self, to: *mut i16) {
+        unsafe { _mm_storeu_si128(to.cast(), self.words()) }
     }
 
     #[inline(always)]

@@ -50,6 +50,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_words(self, to: *mut i16) {
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(self.0))) }
+    }
+
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }

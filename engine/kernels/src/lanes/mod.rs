@@ -35,6 +35,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_half(self, to: *mut f16);
     /// Stores values that are integers from -127 to 127.
     unsafe fn store_bytes(self, to: *mut i8);
+    /// Stores values that are integers from -32767 to 32767.
+    unsafe fn store_words(self, to: *mut i16);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -161,6 +163,11 @@ mod tests {
             vector.round().store_bytes(bytes.as_mut_ptr());
             for (x, y) in values.iter().zip(&bytes) {
                 assert_eq!(x.round_ties_even() as i8, *y);
+            }
+            let mut words = vec![0_i16; V::WIDTH];
+            vector.mul(V::splat(300.0)).round().store_words(words.as_mut_ptr());
+            for (x, y) in values.iter().zip(&words) {
+                assert_eq!((x * 300.0).round_ties_even() as i16, *y);
             }
             vector.abs().max(V::splat(50.0)).min(V::splat(55.0)).store(out.as_mut_ptr());
             assert!(values.iter().zip(&out).all(|(x, y)| x.abs().clamp(50.0, 55.0) == *y));

@@ -54,6 +54,12 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_words(self, to: *mut i16) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[i16; 8]>().write_unaligned(self.0.map(|value| value as i16)) }
+    }
+
+    #[inline(always)]
     unsafe fn store_bytes(self, to: *mut i8) {
         // SAFETY: the caller's promise.
         unsafe { to.cast::<[i8; 8]>().write_unaligned(self.0.map(|value| value as i8)) }

@@ -1,7 +1,10 @@
-//! Integer kernels on AVX2: a group is two registers of 8 rows, and a tile is done four
-//! rows at a time.
+//! Integer kernels on AVX2 with int8 activations: a group is two registers of 8 outputs,
+//! and a tile is done four rows at a time.
+//!
+//! Sums of a block stay in registers, totals in the outputs' memory: so one broadcast quad
+//! of activations meets all 16 outputs, and unpacked weights meet four rows.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, hint::black_box};
 
 use super::{GroupWeights, TileOutputs};
 use crate::{
@@ -10,9 +13,37 @@ use crate::{
 };
 
 /// Rows done at a time, for want of registers.
-const STEP: usize = 4;
+pub(super) const STEP: usize = 4;
 /// How far ahead of a single row's kernel its weights are fetched.
-const PREFETCH_BYTES: usize = 1024;
+pub(super) const PREFETCH_BYTES: usize = 1024;
+
+/// Runs `$part::<M, rows>(.., first, ..)` for every row of a tile of `$m`.
+macro_rules! in_steps {
+    ($m:ident, $part:ident, $($argument:expr),+) => {{
+        let mut first = 0;
+        while first < $m {
+            match $m - first {
+                1 => $part::<$m, 1>(first, $($argument),+),
+                2 => $part::<$m, 2>(first, $($argument),+),
+                3 => $part::<$m, 3>(first, $($argument),+),
+                _ => $part::<$m, STEP>(first, $($argument),+),
+            }
+            first += STEP;
+        }
+    }};
+}
+pub(super) use in_steps;
+
+/// One block of a kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    pub(super) weights: &'a GroupWeights,
+    pub(super) rows: &'a Slot,
+    pub(super) block: usize,
+    /// Loads of 64 bytes in a block. Known at run time only: unrolled, the loop over them
+    /// would keep more values than there are registers.
+    pub(super) loads: usize,
+}
 
 /// 4-bit weights times `M` rows.
 ///
@@ -25,73 +56,48 @@ pub(crate) unsafe fn four<const M: usize>(
     blocks: usize,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for half in 0..2 {
-            let mut row = 0;
-            while row < M {
-                match M - row {
-                    1 => four_part::<M, 1>(weights, rows, blocks, half, row, out),
-                    2 => four_part::<M, 2>(weights, rows, blocks, half, row, out),
-                    3 => four_part::<M, 3>(weights, rows, blocks, half, row, out),
-                    _ => four_part::<M, STEP>(weights, rows, blocks, half, row, out),
-                }
-                row += STEP;
-            }
-        }
+    out[..M * GROUP].fill(0.0);
+    let loads = black_box(FOUR_BYTES / 64);
+    for block in 0..blocks {
+        let step = Step { weights, rows, block, loads };
+        // SAFETY: the caller's promise.
+        unsafe { in_steps!(M, four_part, step, out) };
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn four_part<const M: usize, const S: usize>(
-    weights: &GroupWeights,
-    rows: &Slot,
-    blocks: usize,
-    half: usize,
     first: usize,
+    step: Step<'_>,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise; all offsets lie within `blocks` blocks. A prefetch may
-    // have any address.
+    // SAFETY: the caller's promise; all offsets lie within the block. A prefetch may have
+    // any address.
     unsafe {
         let low_bits = _mm256_set1_epi8(15);
         let ones = _mm256_set1_epi16(1);
-        let mut totals = [_mm256_setzero_ps(); S];
-        for block in 0..blocks {
-            let bytes = weights.quants.add(block * FOUR_BYTES + half * 32);
-            let values = rows.quants.add(block * BLOCK * M + first * 4);
-            // A pair of products is at most 2 * 15 * 127; eight of them fit 16 bits.
-            let mut sums = [_mm256_setzero_si256(); S];
-            for quad in 0..4 {
-                let packed = _mm256_loadu_si256(bytes.add(quad * 64).cast());
-                if M == 1 {
-                    let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                }
-                let low = _mm256_and_si256(packed, low_bits);
-                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(packed), low_bits);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let first = _mm256_maddubs_epi16(low, broadcast(values, quad * M + row));
-                    let second =
-                        _mm256_maddubs_epi16(high, broadcast(values, (quad + 4) * M + row));
-                    *sum = _mm256_add_epi16(*sum, _mm256_add_epi16(first, second));
+        let bytes = step.weights.quants.add(step.block * FOUR_BYTES);
+        let values = step.rows.quants.add(step.block * BLOCK * M + first * 4);
+        // A pair of products is at most 2 * 15 * 127; eight of them fit 16 bits.
+        let mut sums = [[_mm256_setzero_si256(); 2]; S];
+        for quad in 0..step.loads {
+            let packed = load_pair::<M>(bytes, quad);
+            let low = packed.map(|bytes| _mm256_and_si256(bytes, low_bits));
+            let high =
+                packed.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low_bits));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let first = broadcast(values, quad * M + row);
+                let second = broadcast(values, (quad + 4) * M + row);
+                for (half, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(low[half], first));
+                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(high[half], second));
                 }
             }
-            let at = block * GROUP + half * 8;
-            let scale = load_halves(weights.scales.add(at).cast());
-            let offset = load_halves(weights.offsets.add(at).cast());
-            for row in 0..S {
-                let by = _mm256_set1_ps(rows.scales.add(block * M + first + row).read());
-                let sum = _mm256_set1_ps(rows.sums.add(block * M + first + row).read());
-                let product = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums[row], ones));
-                totals[row] = _mm256_fmadd_ps(product, _mm256_mul_ps(scale, by), totals[row]);
-                totals[row] = _mm256_fmadd_ps(offset, sum, totals[row]);
-            }
         }
-        for (row, total) in totals.iter().enumerate() {
-            _mm256_storeu_ps(out.as_mut_ptr().add((first + row) * GROUP + half * 8), *total);
-        }
+        let sums = sums.map(|sums| sums.map(|sum| _mm256_madd_epi16(sum, ones)));
+        add_scaled::<M, S>(first, step, sums, out);
+        add_offsets::<M, S>(first, step, out);
     }
 }
 
@@ -106,82 +112,123 @@ pub(crate) unsafe fn eight<const M: usize>(
     blocks: usize,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for half in 0..2 {
-            let mut row = 0;
-            while row < M {
-                match M - row {
-                    1 => eight_part::<M, 1>(weights, rows, blocks, half, row, out),
-                    2 => eight_part::<M, 2>(weights, rows, blocks, half, row, out),
-                    3 => eight_part::<M, 3>(weights, rows, blocks, half, row, out),
-                    _ => eight_part::<M, STEP>(weights, rows, blocks, half, row, out),
-                }
-                row += STEP;
-            }
-        }
+    out[..M * GROUP].fill(0.0);
+    let loads = black_box(EIGHT_BYTES / 64);
+    for block in 0..blocks {
+        let step = Step { weights, rows, block, loads };
+        // SAFETY: the caller's promise.
+        unsafe { in_steps!(M, eight_part, step, out) };
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn eight_part<const M: usize, const S: usize>(
-    weights: &GroupWeights,
-    rows: &Slot,
-    blocks: usize,
-    half: usize,
     first: usize,
+    step: Step<'_>,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise; all offsets lie within `blocks` blocks. A prefetch may
-    // have any address.
+    // SAFETY: the caller's promise; all offsets lie within the block. A prefetch may have
+    // any address.
     unsafe {
         let sign = _mm256_set1_epi8(i8::MIN);
         let ones = _mm256_set1_epi16(1);
-        let mut totals = [_mm256_setzero_ps(); S];
-        for block in 0..blocks {
-            let bytes = weights.quants.add(block * EIGHT_BYTES + half * 32);
-            let values = rows.quants.add(block * BLOCK * M + first * 4);
-            let mut sums = [_mm256_setzero_si256(); S];
-            for quad in 0..8 {
-                let weight = _mm256_loadu_si256(bytes.add(quad * 64).cast());
-                if M == 1 {
-                    let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                }
-                let weight = _mm256_xor_si256(weight, sign);
-                // The instruction wants one factor unsigned: the weight's sign goes over to
-                // the activation, which is never -128. A pair is at most 2 * 128 * 127.
-                let size = _mm256_abs_epi8(weight);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let value = _mm256_sign_epi8(broadcast(values, quad * M + row), weight);
-                    let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(size, value), ones);
+        let bytes = step.weights.quants.add(step.block * EIGHT_BYTES);
+        let values = step.rows.quants.add(step.block * BLOCK * M + first * 4);
+        let mut sums = [[_mm256_setzero_si256(); 2]; S];
+        for quad in 0..step.loads {
+            let weights = load_pair::<M>(bytes, quad).map(|bytes| _mm256_xor_si256(bytes, sign));
+            // The instruction wants one factor unsigned: the weight's sign goes over to
+            // the activation, which is never -128. A pair is at most 2 * 128 * 127.
+            let sizes = weights.map(|weights| _mm256_abs_epi8(weights));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let value = broadcast(values, quad * M + row);
+                for (half, sum) in sums.iter_mut().enumerate() {
+                    let value = _mm256_sign_epi8(value, weights[half]);
+                    let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(sizes[half], value), ones);
                     *sum = _mm256_add_epi32(*sum, pairs);
                 }
             }
-            let scale = load_halves(weights.scales.add(block * GROUP + half * 8).cast());
-            for row in 0..S {
-                let by = _mm256_set1_ps(rows.scales.add(block * M + first + row).read());
-                let product = _mm256_cvtepi32_ps(sums[row]);
-                totals[row] = _mm256_fmadd_ps(product, _mm256_mul_ps(scale, by), totals[row]);
-            }
         }
-        for (row, total) in totals.iter().enumerate() {
-            _mm256_storeu_ps(out.as_mut_ptr().add((first + row) * GROUP + half * 8), *total);
+        add_scaled::<M, S>(first, step, sums, out);
+    }
+}
+
+/// Loads the bytes of all 16 outputs for load `index` of a block.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn load_pair<const M: usize>(bytes: *const u8, index: usize) -> [__m256i; 2] {
+    // SAFETY: the callers' offsets lie within the block; a prefetch may have any address.
+    unsafe {
+        let bytes = bytes.add(index * 64);
+        if M == 1 {
+            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(PREFETCH_BYTES).cast());
+        }
+        [_mm256_loadu_si256(bytes.cast()), _mm256_loadu_si256(bytes.add(32).cast())]
+    }
+}
+
+/// Adds a block's integer sums, scaled, to the totals.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn add_scaled<const M: usize, const S: usize>(
+    first: usize,
+    step: Step<'_>,
+    sums: [[__m256i; 2]; S],
+    out: &mut TileOutputs,
+) {
+    // SAFETY: the caller's promise; all offsets lie within the block and the outputs.
+    unsafe {
+        let scales = load_scales(step.weights.scales.add(step.block * GROUP).cast());
+        for (row, sums) in sums.iter().enumerate() {
+            let by = step.rows.scales.add(step.block * M + first + row).read();
+            let by = _mm256_set1_ps(by);
+            for (half, sum) in sums.iter().enumerate() {
+                let to = out.as_mut_ptr().add((first + row) * GROUP + half * 8);
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*sum), by);
+                let total = _mm256_fmadd_ps(product, scales[half], _mm256_loadu_ps(to));
+                _mm256_storeu_ps(to, total);
+            }
         }
     }
 }
 
+/// Adds the weights' offsets times the sums of a block's activations to the totals.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn add_offsets<const M: usize, const S: usize>(
+    first: usize,
+    step: Step<'_>,
+    out: &mut TileOutputs,
+) {
+    // SAFETY: the caller's promise; all offsets lie within the block and the outputs.
+    unsafe {
+        let offsets = load_scales(step.weights.offsets.add(step.block * GROUP).cast());
+        for row in 0..S {
+            let sum = step.rows.sums.add(step.block * M + first + row).read();
+            let sum = _mm256_set1_ps(sum);
+            for (half, offset) in offsets.iter().enumerate() {
+                let to = out.as_mut_ptr().add((first + row) * GROUP + half * 8);
+                _mm256_storeu_ps(to, _mm256_fmadd_ps(*offset, sum, _mm256_loadu_ps(to)));
+            }
+        }
+    }
+}
+
+/// Reads four bytes of activations into every place.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn broadcast(values: *const i8, quad: usize) -> __m256i {
+pub(super) unsafe fn broadcast(values: *const i8, quad: usize) -> __m256i {
     // SAFETY: the callers' offsets lie within the tile.
     _mm256_set1_epi32(unsafe { values.add(quad * 4).cast::<i32>().read_unaligned() })
 }
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn load_halves(from: *const __m128i) -> __m256 {
+unsafe fn load_scales(from: *const __m128i) -> [__m256; 2] {
     // SAFETY: the callers' offsets lie within the scales.
-    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from) })
+    unsafe {
+        let load = |from| _mm256_cvtph_ps(_mm_loadu_si128(from));
+        [load(from), load(from.add(1))]
+    }
 }

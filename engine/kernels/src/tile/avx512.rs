@@ -1,4 +1,4 @@
-//! Integer kernels on AVX-512 VNNI: one instruction multiplies 64 pairs of bytes.
+//! Integer kernels on AVX-512 VNNI with int8 activations: one instruction multiplies 64 pairs of bytes.
 
 use std::arch::x86_64::*;
 
@@ -10,7 +10,7 @@ use crate::{
 
 /// How far ahead of a single row's kernel its weights are fetched; with more rows the
 /// arithmetic takes longer than the memory.
-const PREFETCH_BYTES: usize = 2048;
+pub(super) const PREFETCH_BYTES: usize = 2048;
 
 /// 4-bit weights times `M` rows.
 ///
@@ -110,14 +110,14 @@ pub(crate) unsafe fn eight<const M: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn broadcast(values: *const i8, quad: usize) -> __m512i {
+pub(super) unsafe fn broadcast(values: *const i8, quad: usize) -> __m512i {
     // SAFETY: the callers' offsets lie within the tile.
     _mm512_set1_epi32(unsafe { values.add(quad * 4).cast::<i32>().read_unaligned() })
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_halves(from: *const __m256i) -> __m512 {
+pub(super) unsafe fn load_halves(from: *const __m256i) -> __m512 {
     // SAFETY: the callers' offsets lie within the scales.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from) })
 }

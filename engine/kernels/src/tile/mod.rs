@@ -4,22 +4,22 @@
 //! row's outputs do not depend on the rows beside it.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx2_wide;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512_wide;
 mod dense;
-mod portable;
+pub(crate) mod portable;
+pub(crate) mod portable_wide;
 #[cfg(test)]
 mod tests;
 
 use half::f16;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::{eight as eight_avx2, four as four_avx2};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::{eight as eight_avx512, four as four_avx512};
 pub(crate) use dense::dense;
-pub(crate) use portable::{eight as eight_portable, four as four_portable};
 
 use crate::{
     activations::{Slot, TILE},

@@ -1,4 +1,4 @@
-//! Integer kernels in plain Rust.
+//! Integer kernels in plain Rust with int8 activations.
 
 use super::{GroupWeights, TileOutputs};
 use crate::{

@@ -4,20 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    BlockFormat, Isa, Matrix, Precision, Source,
-    activations::Activations,
+    ActivationBits, BlockFormat, Isa, Matrix, Precision, Source,
+    activations::{Activations, Form},
     fixture::{Random, q4_1_rows},
     kernels::Kernels,
 };
 
 /// Multiplies rows by a matrix tile by tile, without a team: `[rows, padded outputs]`.
-fn multiply(isa: Isa, matrix: &Matrix, values: &[f32]) -> Vec<f32> {
+fn multiply(isa: Isa, bits: ActivationBits, matrix: &Matrix, values: &[f32]) -> Vec<f32> {
     let kernels = Kernels::of(isa);
     let columns = matrix.columns();
     let rows = values.len() / columns;
     let mut activations = Activations::default();
-    activations.ensure(rows, columns, matrix.is_quantised());
-    let input = activations.layout(rows, columns, matrix.is_quantised());
+    let form = if matrix.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
+    activations.ensure(rows, columns, form);
+    let input = activations.layout(rows, columns, form);
     for (row, values) in values.chunks_exact(columns).enumerate() {
         // SAFETY: the layout has the row, as wide.
         unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
@@ -33,18 +34,37 @@ fn multiply(isa: Isa, matrix: &Matrix, values: &[f32]) -> Vec<f32> {
     out
 }
 
-/// What int8 activations amount to.
-fn rounded(values: &[f32], columns: usize) -> Vec<f64> {
+const BITS: [ActivationBits; 2] = [ActivationBits::Eight, ActivationBits::Sixteen];
+
+/// What rounded activations amount to.
+fn rounded(values: &[f32], columns: usize, bits: ActivationBits) -> Vec<f64> {
+    let limit = match bits {
+        ActivationBits::Eight => 127.0_f32,
+        ActivationBits::Sixteen => 32767.0,
+    };
     let block = |block: &[f32]| -> Vec<f64> {
         let largest = block.iter().fold(0.0_f32, |max, v| max.max(v.abs()));
-        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let scale = f64::from(largest / 127.0);
+        let inverse = if largest > 0.0 { limit / largest } else { 0.0 };
+        let scale = f64::from(largest / limit);
         block.iter().map(|v| f64::from((v * inverse).round_ties_even()) * scale).collect()
     };
     values.chunks(columns).flat_map(|row| row.chunks(BLOCK).flat_map(block)).collect()
 }
 
 fn check(seed: u64, rows: usize, outputs: usize, columns: usize, precision: Precision) {
+    for bits in BITS {
+        check_bits(seed, rows, outputs, columns, precision, bits);
+    }
+}
+
+fn check_bits(
+    seed: u64,
+    rows: usize,
+    outputs: usize,
+    columns: usize,
+    precision: Precision,
+    bits: ActivationBits,
+) {
     let mut random = Random::new(seed);
     let stored;
     let bytes = columns / 32 * 20;
@@ -60,13 +80,13 @@ fn check(seed: u64, rows: usize, outputs: usize, columns: usize, precision: Prec
     values.chunks_mut(BLOCK).step_by(5).for_each(|block| block.fill(0.0));
     values.chunks_mut(BLOCK).skip(1).step_by(7).for_each(|block| block[0] = 300.0);
     let exact: Vec<f64> = if matrix.is_quantised() {
-        rounded(&values, columns)
+        rounded(&values, columns, bits)
     } else {
         values.iter().map(|&v| v.into()).collect()
     };
     let mut weights = vec![0.0; columns];
     for isa in Isa::available() {
-        let got = multiply(isa, &matrix, &values);
+        let got = multiply(isa, bits, &matrix, &values);
         for output in 0..outputs {
             matrix.row(output, &mut weights);
             for row in 0..rows {
@@ -83,7 +103,7 @@ fn check(seed: u64, rows: usize, outputs: usize, columns: usize, precision: Prec
         }
         // A row alone gives the same bits.
         for (row, values) in values.chunks_exact(columns).enumerate() {
-            let alone = multiply(isa, &matrix, values);
+            let alone = multiply(isa, bits, &matrix, values);
             assert_eq!(alone, got[row * alone.len()..(row + 1) * alone.len()], "{isa:?}");
         }
     }
@@ -115,8 +135,11 @@ fn extreme_quants_do_not_overflow() {
             let source = Source::dense(16, 64, vec![sign; 16 * 64]);
             let matrix = Matrix::pack(&[source], precision).expect("packs");
             for isa in Isa::available() {
-                let got = multiply(isa, &matrix, &[1.0; 64]);
-                assert!(got.iter().all(|v| (v - 64.0 * sign).abs() < 0.1), "{isa:?} {got:?}");
+                for (bits, value) in BITS.into_iter().flat_map(|bits| [(bits, 1.0), (bits, -1.0)]) {
+                    let got = multiply(isa, bits, &matrix, &[value; 64]);
+                    let want = 64.0 * sign * value;
+                    assert!(got.iter().all(|v| (v - want).abs() < 0.1), "{isa:?} {got:?}");
+                }
             }
         }
     }
@@ -132,8 +155,12 @@ fn a_stored_weight_of_minus_128_is_exact() {
     for isa in Isa::available() {
         for value in [127.0, -127.0] {
             for rows in [1, 5] {
-                let got = multiply(isa, &matrix, &vec![value; 32 * rows]);
-                assert!(got.iter().all(|v| *v == -128.0 * 32.0 * value), "{isa:?} {got:?}");
+                for bits in BITS {
+                    let got = multiply(isa, bits, &matrix, &vec![value; 32 * rows]);
+                    let want = -128.0 * 32.0 * value;
+                    let bound = if bits == ActivationBits::Eight { 0.0 } else { 0.1 };
+                    assert!(got.iter().all(|v| (v - want).abs() <= bound), "{isa:?} {got:?}");
+                }
             }
         }
     }
@@ -149,14 +176,19 @@ fn a_team_multiplies_stacked_parts_without_their_padding() {
         for rows in [0, 1, 9, 17] {
             let values = random.values(rows * columns);
             for isa in Isa::available() {
-                let padded = multiply(isa, &matrix, &values);
+                let bits = BITS[rows % 2];
+                let padded = multiply(isa, bits, &matrix, &values);
                 let want: Vec<f32> = padded
                     .chunks(matrix.padded_rows())
                     .flat_map(|row| [&row[..21], &row[32..35], &row[48..64]].concat())
                     .collect();
                 for threads in [1, 3] {
                     let team = crate::Team::new(threads).expect("threads");
-                    assert_eq!(matrix.multiply(&values, &team, isa), want, "{isa:?} {threads}");
+                    assert_eq!(
+                        matrix.multiply(&values, bits, &team, isa),
+                        want,
+                        "{isa:?} {threads}"
+                    );
                 }
             }
         }

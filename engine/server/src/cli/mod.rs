@@ -15,6 +15,8 @@ pub mod maintenance;
 pub mod model;
 pub mod search;
 pub mod serve;
+pub mod train;
+pub mod train_data;
 
 mod filter;
 mod model_args;
@@ -119,6 +121,9 @@ pub enum Command {
     /// Measure how well an encoder retrieves
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Train adapters, queries and gate
+    #[command(subcommand)]
+    Train(train::TrainCommand),
     /// Check machine, model, data and server, and say what to do
     ///
     /// Exits with 1 when something has to be done before a server can run.
@@ -182,6 +187,7 @@ mod tests {
             "model show smollm2-135m-instruct",
             "model inspect /f",
             "eval beir data --mode never,adaptive,always --baseline bm25 --json",
+            "eval beir data --server http://[::1]:1 --token-share 0.5 --plot f.svg",
             "demo --documents 10 --folder /f --data /d --model /m --json",
             "doctor --json --data /d",
             "config print --config /f",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use twn_encoder::Precision;
+use twn_encoder::{Activations, Precision};
 
 use super::model;
 use crate::config::Flag;
@@ -25,6 +25,10 @@ pub struct ModelArgs {
     /// the rest; or `q4`, `q8`, `f32`
     #[arg(long)]
     pub precision: Option<Precision>,
+    /// Activations before quantised weights on `cpu`: `int16`, or `int8`, which embeds
+    /// faster and whose thoughts part from f32's sooner
+    #[arg(long)]
+    pub activations: Option<Activations>,
     /// Threads of the model on `cpu`; 0 takes one for each core
     #[arg(long, value_name = "THREADS")]
     pub model_threads: Option<usize>,
@@ -46,6 +50,9 @@ impl ModelArgs {
         }
         if let Some(precision) = self.precision {
             flags.push(Flag::new("model.precision", "--precision", precision.name()));
+        }
+        if let Some(activations) = self.activations {
+            flags.push(Flag::new("model.activations", "--activations", activations.name()));
         }
         if let Some(threads) = self.model_threads {
             flags.push(Flag::new("model.threads", "--model-threads", threads));

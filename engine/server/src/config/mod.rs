@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use twn_encoder::{EncoderError, LoadOptions, Precision, model};
+use twn_encoder::{Activations, EncoderError, LoadOptions, Precision, model};
 use twn_service::{
     BatchOptions, CacheOptions, EngineOptions, Limits, PolicyDefaults, PressureOptions,
 };
@@ -107,6 +107,8 @@ pub struct ModelSection {
     pub device: String,
     /// How exactly the fused pass keeps the weights.
     pub precision: Precision,
+    /// How finely the fused pass rounds activations before quantised weights.
+    pub activations: Activations,
     /// Threads of the fused pass; 0 takes one for each core.
     pub threads: usize,
     /// The most tokens that prompt, thought and queries may have together.
@@ -121,6 +123,7 @@ impl Default for ModelSection {
             adapters: None,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
+            activations: Activations::Int16,
             threads: 0,
             context_tokens: 2_048,
         }
@@ -143,6 +146,7 @@ impl ModelSection {
             adapters: self.adapters.clone(),
             device: self.device.clone(),
             precision: self.precision,
+            activations: self.activations,
             threads: self.threads,
             context_tokens: self.context_tokens,
             ..LoadOptions::new(model)

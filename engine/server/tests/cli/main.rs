@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod documents;
+mod evaluation;
 mod offline;
 mod restart;
 mod support;

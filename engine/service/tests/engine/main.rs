@@ -5,6 +5,7 @@ mod adaptive;
 mod cached;
 mod explained;
 mod mixed;
+mod real;
 mod support;
 
 use std::{sync::Arc, time::Duration};

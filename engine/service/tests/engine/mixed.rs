@@ -27,14 +27,14 @@ fn fake() -> FakeOptions {
 }
 
 /// What one request asks for, by its number.
-struct Ask {
-    text: String,
-    policy: PolicyRequest,
-    explain: bool,
+pub(crate) struct Ask {
+    pub(crate) text: String,
+    pub(crate) policy: PolicyRequest,
+    pub(crate) explain: bool,
 }
 
 impl Ask {
-    fn numbered(i: usize) -> Self {
+    pub(crate) fn numbered(i: usize) -> Self {
         let modes = [ReasoningMode::Never, ReasoningMode::Auto, ReasoningMode::Always];
         // From a word to more than the context holds; every third text is a question.
         let words = 1 + (i * i * 7) % 600;
@@ -56,7 +56,15 @@ impl Ask {
 
     /// The embedding of an embedder that has nothing else to do.
     fn alone(&self, kind: EmbedKind) -> (Vec<f32>, Route) {
-        let mut embedder = FakeEmbedder::new(fake());
+        self.alone_on(&mut FakeEmbedder::new(fake()), kind)
+    }
+
+    /// The same on an embedder of any kind.
+    pub(crate) fn alone_on(
+        &self,
+        embedder: &mut impl Embedder,
+        kind: EmbedKind,
+    ) -> (Vec<f32>, Route) {
         let content = Content::text(self.text.as_str());
         let input = EncodeInput { content, instruction: None, kind };
         let prompt = embedder.prompter().prepare(&input).expect("has words");

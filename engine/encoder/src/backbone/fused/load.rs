@@ -55,6 +55,7 @@ impl Fused {
         let options = DecoderOptions {
             threads: options.resolved_threads(),
             isa: options.isa.unwrap_or_else(Isa::best),
+            activations: options.activations.bits(),
             half_cache: layers != Precision::Dense,
             positions: options.positions,
         };
@@ -117,7 +118,18 @@ impl Loader<'_> {
             .iter()
             .map(|(name, rows)| self.source(name, *rows, columns))
             .collect::<Result<_, _>>()?;
-        Matrix::pack(&sources, precision).map_err(|error| failed(&parts[0].0, &error))
+        Matrix::pack(&sources, precision).map_err(|error| self.blame(parts, &error))
+    }
+
+    /// Says whose fault it is that tensors cannot be packed: values that are not finite are
+    /// the file's, and reading them again names the tensor and the file.
+    fn blame(&self, parts: &[(String, usize)], error: &KernelError) -> EncoderError {
+        let read = |(name, _): &(String, usize)| self.tensors.tensor(name).err();
+        match error {
+            KernelError::NotFinite => parts.iter().find_map(read),
+            _ => None,
+        }
+        .unwrap_or_else(|| failed(&parts[0].0, error))
     }
 
     /// Finds a tensor: in its stored blocks where the kernels know them, else in f32.

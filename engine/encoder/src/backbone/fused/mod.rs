@@ -11,7 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use twn_kernels::{Adapter, Decoder, Isa};
 
 use super::{
-    Addition, BackboneConfig, Position, Precision, Span, cache::Memory, positions::rotary_factors,
+    Activations, Addition, BackboneConfig, Position, Precision, Span, cache::Memory,
+    positions::rotary_factors,
 };
 
 /// How the fused pass runs.
@@ -19,6 +20,8 @@ use super::{
 pub struct FusedOptions {
     /// How exactly the weights are kept.
     pub precision: Precision,
+    /// How finely inputs of quantised weights are rounded.
+    pub activations: Activations,
     /// Threads, the caller's included; 0 takes one for each core.
     pub threads: usize,
     /// Positions that the rotary tables cover.
@@ -28,9 +31,11 @@ pub struct FusedOptions {
 }
 
 impl FusedOptions {
-    /// Keeps the file's precision and takes every core and the best instructions.
+    /// Keeps the file's precision, rounds activations to 16 bits and takes every core and
+    /// the best instructions.
     pub fn new(positions: usize) -> Self {
-        Self { precision: Precision::Auto, threads: 0, positions, isa: None }
+        let (precision, activations) = (Precision::Auto, Activations::Int16);
+        Self { precision, activations, threads: 0, positions, isa: None }
     }
 
     /// The number of threads that it comes to.

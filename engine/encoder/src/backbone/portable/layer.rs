@@ -26,16 +26,16 @@ pub(super) struct Pass<'a> {
 /// with the view reads the weights where they lie.
 #[derive(Debug)]
 pub(super) struct Layer {
-    attention_norm: RmsNorm,
+    pub(super) attention_norm: RmsNorm,
     /// Queries, keys and values side by side.
-    qkv: Tensor<2>,
+    pub(super) qkv: Tensor<2>,
     /// Of queries and of keys, head by head.
     head_norms: Option<[RmsNorm; 2]>,
-    output: Tensor<2>,
-    mlp_norm: RmsNorm,
-    gate: Tensor<2>,
-    up: Tensor<2>,
-    down: Tensor<2>,
+    pub(super) output: Tensor<2>,
+    pub(super) mlp_norm: RmsNorm,
+    pub(super) gate: Tensor<2>,
+    pub(super) up: Tensor<2>,
+    pub(super) down: Tensor<2>,
 }
 
 impl Layer {
@@ -141,7 +141,7 @@ impl Layer {
     }
 
     /// Normalises queries and keys, `[T, (heads + kv_heads) * head_dim]`, head by head.
-    fn normalise_heads(&self, rows: Tensor<2>, config: &BackboneConfig) -> Tensor<2> {
+    pub(super) fn normalise_heads(&self, rows: Tensor<2>, config: &BackboneConfig) -> Tensor<2> {
         let Some([query_norm, key_norm]) = &self.head_norms else { return rows };
         let [count, width] = rows.dims();
         let query_width = config.heads * config.head_dim;
@@ -156,7 +156,7 @@ impl Layer {
     }
 
     /// Projects to queries, keys and values side by side, adapters included.
-    fn project(
+    pub(super) fn project(
         &self,
         normed: Tensor<2>,
         config: &BackboneConfig,
@@ -179,7 +179,7 @@ impl Layer {
 }
 
 /// Multiplies by a weight and adds the adapter's product beside it.
-fn linear(
+pub(super) fn linear(
     rows: Tensor<2>,
     weight: &Tensor<2>,
     target: Target,

@@ -4,12 +4,14 @@ mod attention;
 mod cache;
 mod layer;
 mod norm;
+mod padded;
 mod rope;
 mod weights;
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 pub(super) use cache::KvCache;
+pub use padded::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 
 use super::{Addition, BackboneConfig, Position, Span, cache::Memory};
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
@@ -69,9 +71,17 @@ impl Portable {
 
     /// Looks up tokens: `[tokens, hidden]`.
     pub(super) fn embed(&self, tokens: &[u32]) -> Tensor<2> {
+        self.embedding.clone().select(0, self.ids(tokens))
+    }
+
+    /// Looks up the output head's rows of tokens: `[tokens, hidden]`.
+    pub(super) fn head_rows(&self, tokens: &[u32]) -> Tensor<2> {
+        self.head.clone().transpose().select(0, self.ids(tokens))
+    }
+
+    fn ids(&self, tokens: &[u32]) -> Tensor<1, Int> {
         let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [tokens.len()]), &self.device);
-        self.embedding.clone().select(0, ids)
+        Tensor::from_data(TensorData::new(ids, [tokens.len()]), &self.device)
     }
 
     /// Runs the layers and the final norm over `[T, hidden]`. Without `positions` rows have

@@ -1,0 +1,126 @@
+//! Our server over a collection, asked by gRPC with vectors.
+
+use super::contestant::HITS;
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+use tokio::runtime::{Builder, Runtime};
+use tonic::transport::Channel;
+use twn_index::UnitVector;
+use twn_protos::v1::{self, search_request::Query, search_service_client::SearchServiceClient};
+
+/// Lines of the server's output read at most before it serves.
+const LINES_MAX: usize = 1000;
+
+/// A server of this program's own, ended with it.
+pub(crate) struct Served {
+    server: Child,
+    runtime: Runtime,
+    client: SearchServiceClient<Channel>,
+    collection: String,
+    queries: Vec<Vec<f32>>,
+}
+
+impl Served {
+    /// Starts `twn serve` over the folder that `collection`'s is in, with the model
+    /// that it is set up with, and connects to it.
+    pub(crate) fn start(
+        program: &Path,
+        collection: &Path,
+        queries: &[UnitVector],
+    ) -> anyhow::Result<Self> {
+        let data = collection.parent().context("the collection has no folder around it")?;
+        let name = collection.file_name().and_then(|name| name.to_str());
+        let collection = name.context("the collection's folder is no name")?.to_owned();
+        let mut server = Command::new(program)
+            .args(["serve", "--json", "--pull", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let connected = address_of(&mut server).and_then(|address| {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let client = runtime.block_on(SearchServiceClient::connect(address))?;
+            Ok((runtime, client))
+        });
+        match connected {
+            Ok((runtime, client)) => {
+                let queries = queries.iter().map(|query| query.as_slice().to_vec()).collect();
+                Ok(Self { server, runtime, client, collection, queries })
+            }
+            Err(error) => {
+                end(&mut server);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks all queries one after the other and returns the ids found.
+    pub(crate) fn ask(&mut self, ef: usize) -> anyhow::Result<Vec<Vec<String>>> {
+        let Self { runtime, client, collection, queries, .. } = self;
+        let ask = async {
+            let mut found = Vec::with_capacity(queries.len());
+            for values in queries.iter() {
+                let request = v1::SearchRequest {
+                    collection: collection.clone(),
+                    query: Some(Query::Vector(v1::Vector { values: values.clone() })),
+                    limit: u32::try_from(HITS)?,
+                    ef_search: u32::try_from(ef)?,
+                    mask: Some(v1::DocumentMask {
+                        payload: Some(prost_types::FieldMask::default()),
+                        omit_text: true,
+                        ..v1::DocumentMask::default()
+                    }),
+                    ..v1::SearchRequest::default()
+                };
+                let answer = client.search(request).await?.into_inner();
+                let id = |hit: v1::Hit| hit.document.map(|document| document.id);
+                found.push(answer.hits.into_iter().filter_map(id).collect());
+            }
+            anyhow::Ok(found)
+        };
+        runtime.block_on(ask)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        end(&mut self.server);
+    }
+}
+
+/// Where the server program is: beside this one.
+pub(crate) fn program_beside() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("twn");
+    ensure!(program.exists(), "{} is missing: run `cargo build --release`", program.display());
+    Ok(program)
+}
+
+/// Waits until it serves.
+fn address_of(server: &mut Child) -> anyhow::Result<String> {
+    let output = server.stdout.take().context("the server has no output")?;
+    let mut lines = BufReader::new(output).lines().take(LINES_MAX);
+    while let Some(line) = lines.next().transpose()? {
+        let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+        if event["event"] == "serving" {
+            let address = event["address"].as_str().context("the server gave no address")?;
+            // What it says from now on is of no interest, but has to go somewhere.
+            std::thread::spawn(move || lines.for_each(drop));
+            return Ok(format!("http://{address}"));
+        }
+    }
+    bail!("the server ended before it served; is its model there (`twn model pull`)?")
+}
+
+/// Ends the server, and waits until its collections are free.
+fn end(server: &mut Child) {
+    if let Err(error) = server.kill().and_then(|()| server.wait()) {
+        eprintln!("the server could not be ended: {error}");
+    }
+}

@@ -1,0 +1,43 @@
+//! What adapters that are yet to be trained look like.
+
+use super::{Instructions, Interface, ThoughtFormat};
+use crate::pooling::Pooling;
+
+/// Shapes and texts of adapters that are yet to be trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterPlan {
+    /// Rank of the reasoning adapter, at least 1.
+    pub reasoning_rank: usize,
+    /// Rank of the embedding adapter, at least 1.
+    pub embedding_rank: usize,
+    /// `alpha / rank` of both.
+    pub scale: f64,
+    /// Number of embedding-query tokens, 1 to 64.
+    pub queries: usize,
+    /// How the two adapters meet.
+    pub interface: Interface,
+    /// What becomes the embedding.
+    pub pooling: Pooling,
+    /// Length of the embeddings; `None` leaves the pooled states as they are.
+    pub dimension: Option<usize>,
+    /// How thoughts are marked and bounded.
+    pub thought: ThoughtFormat,
+    /// Instructions for inputs that bring none.
+    pub instructions: Instructions,
+}
+
+impl Default for AdapterPlan {
+    fn default() -> Self {
+        Self {
+            reasoning_rank: 8,
+            embedding_rank: 8,
+            scale: 2.0,
+            queries: 8,
+            interface: Interface::Cache,
+            pooling: Pooling::Mean,
+            dimension: None,
+            thought: ThoughtFormat::default(),
+            instructions: Instructions::default(),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! A recipe: what to train, on what, in which stages. A TOML file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use twn_encoder::{
+    Pooling,
+    adapter::{AdapterPlan, Instructions, Interface, ThoughtFormat},
+};
+
+use super::{AdamWOptions, TrainError, Wiring};
+
+/// What to train, on what, in which stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Seed of initial values and of the order of the data.
+    #[serde(default)]
+    pub seed: u64,
+    /// Shapes and texts of the adapters.
+    #[serde(default)]
+    pub adapters: Shapes,
+    /// Files of examples, relative to the recipe, by the kind that their examples have
+    /// unless they name another.
+    pub data: BTreeMap<String, PathBuf>,
+    /// Vectors of a teacher for texts of the data, as `minilm_vectors.py` writes them.
+    #[serde(default)]
+    pub teacher: Option<PathBuf>,
+    /// The most tokens of a text; longer ones are cut.
+    #[serde(default = "default_content_tokens")]
+    pub content_tokens_max: usize,
+    /// What is done, in order.
+    #[serde(rename = "stage")]
+    pub stages: Vec<Stage>,
+}
+
+/// Shapes and texts of the adapters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shapes {
+    /// Rank of the reasoning adapter.
+    pub reasoning_rank: usize,
+    /// Rank of the embedding adapter.
+    pub embedding_rank: usize,
+    /// `alpha / rank` of both.
+    pub scale: f64,
+    /// Number of embedding-query tokens.
+    pub queries: usize,
+    /// How the adapters meet: `cache` or `reencode`.
+    pub interface: Interface,
+    /// What becomes the embedding.
+    pub pooling: Pooling,
+    /// Length of the embeddings.
+    pub dimension: Option<usize>,
+    /// How thoughts are marked and bounded.
+    pub thought: ThoughtFormat,
+    /// Instructions for inputs that bring none.
+    pub instructions: Instructions,
+    /// Stops the contrastive gradient at the interface.
+    pub detach: bool,
+    /// One adapter for both tasks, for comparison.
+    pub single: bool,
+}
+
+/// One stage of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Names the stage in the log and the checkpoints.
+    pub name: String,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Examples of each kind in a step.
+    pub batch: BTreeMap<String, usize>,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Steps of linear rise to it; a cosine falls to a tenth of it afterwards.
+    #[serde(default)]
+    pub warmup: usize,
+    /// Positions of one forward pass, padding included.
+    #[serde(default = "default_pass_tokens")]
+    pub pass_tokens_max: usize,
+    /// Encodes in two rounds, so that a step's memory is that of one pass (GradCache,
+    /// arXiv 2101.06983); costs a forward pass more.
+    #[serde(default)]
+    pub grad_cache: bool,
+    /// Negatives of one example at most.
+    #[serde(default = "default_negatives")]
+    pub negatives_max: usize,
+    /// Chance that a text is put into capitals, or into lower case: search must not
+    /// depend on case.
+    #[serde(default)]
+    pub case_noise: f64,
+    /// Weights of the losses.
+    #[serde(default)]
+    pub weights: Weights,
+    /// Reinforces thoughts by what they do for the embedding, instead of any loss above.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// Similarities are divided by it.
+    #[serde(default = "default_temperature")]
+    pub temperature: f32,
+    /// More similar than the positive by more than this is taken for a false negative.
+    #[serde(default = "default_margin")]
+    pub false_negative_margin: Option<f32>,
+    /// The optimiser's constants.
+    #[serde(default)]
+    pub optimizer: AdamWOptions,
+    /// Steps between two checkpoints; the end of a stage is one.
+    #[serde(default = "default_checkpoint")]
+    pub checkpoint_every: usize,
+}
+
+/// Weights of the losses; a loss of weight 0 is not computed.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Weights {
+    /// Next tokens of thoughts, under the reasoning adapter.
+    pub thought: f64,
+    /// InfoNCE of direct queries.
+    pub direct: f64,
+    /// InfoNCE of queries with their thoughts.
+    pub reasoned: f64,
+    /// Cosine distance to the teacher.
+    pub cosine: f64,
+    /// Divergence of the batch's similarities from the teacher's.
+    pub similarity: f64,
+}
+
+/// Embedding-guided reinforcement of thoughts (GRPO).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Thoughts sampled for each example.
+    pub group: usize,
+    /// Sampling temperature.
+    pub temperature: f32,
+    /// Tokens of one thought at most.
+    pub token_budget: u32,
+    /// Reward of a thought that closes itself.
+    pub format_reward: f32,
+    /// Reward of a positive that ranks first; less by its reciprocal rank.
+    pub rank_reward: f32,
+    /// Reward a unit of similarity by which the positive leads the nearest negative.
+    pub gap_reward: f32,
+    /// Price of one token.
+    pub token_price: f32,
+    /// The probability ratio counts up to `1 - clip_low`…
+    pub clip_low: f32,
+    /// … and `1 + clip_high`.
+    pub clip_high: f32,
+    /// Weight of the divergence from the adapter that the stage begins with.
+    pub kl_weight: f32,
+    /// Ends the stage early, keeping the adapter, when the mean divergence exceeds this:
+    /// the guard against collapse.
+    pub kl_max: f32,
+    /// Threads that sample; 0 takes one for each core.
+    pub threads: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            group: 8,
+            temperature: 1.0,
+            token_budget: 48,
+            format_reward: 0.2,
+            rank_reward: 1.0,
+            gap_reward: 2.0,
+            token_price: 0.005,
+            clip_low: 0.2,
+            clip_high: 0.28,
+            kl_weight: 0.04,
+            kl_max: 1.0,
+            threads: 0,
+        }
+    }
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        let plan = AdapterPlan::default();
+        Self {
+            reasoning_rank: plan.reasoning_rank,
+            embedding_rank: plan.embedding_rank,
+            scale: plan.scale,
+            queries: plan.queries,
+            interface: plan.interface,
+            pooling: plan.pooling,
+            dimension: plan.dimension,
+            thought: plan.thought,
+            instructions: plan.instructions,
+            detach: true,
+            single: false,
+        }
+    }
+}
+
+impl Shapes {
+    /// The shapes of the adapters.
+    pub fn plan(&self) -> AdapterPlan {
+        AdapterPlan {
+            reasoning_rank: self.reasoning_rank,
+            embedding_rank: self.embedding_rank,
+            scale: self.scale,
+            queries: self.queries,
+            interface: self.interface,
+            pooling: self.pooling,
+            dimension: self.dimension,
+            thought: self.thought.clone(),
+            instructions: self.instructions.clone(),
+        }
+    }
+
+    /// How the adapters meet while training.
+    pub fn wiring(&self) -> Wiring {
+        Wiring { detach: self.detach, single: self.single }
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe. Paths in it count from its folder.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read, is no recipe, or has a value out of range.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = fs_err::read_to_string(path)?;
+        let mut recipe: Self =
+            toml::from_str(&text).map_err(|error| TrainError::file(path, error.to_string()))?;
+        recipe.check()?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for file in recipe.data.values_mut().chain(&mut recipe.teacher) {
+            *file = folder.join(&file);
+        }
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<(), TrainError> {
+        let refuse = |problem: String| Err(TrainError::recipe(problem));
+        let shapes = &self.adapters;
+        if shapes.reasoning_rank == 0 || shapes.embedding_rank == 0 {
+            return refuse("ranks must be at least 1".to_owned());
+        }
+        if !(1..=64).contains(&shapes.queries) {
+            return refuse(format!("`adapters.queries` is {}, must be 1 to 64", shapes.queries));
+        }
+        if shapes.dimension == Some(0) {
+            return refuse("`adapters.dimension` is 0".to_owned());
+        }
+        if self.content_tokens_max == 0 {
+            return refuse("`content_tokens_max` is 0".to_owned());
+        }
+        if self.stages.is_empty() {
+            return refuse("has no stage".to_owned());
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for stage in &self.stages {
+            if !names.insert(&stage.name) {
+                return refuse(format!("two stages are called `{}`", stage.name));
+            }
+            stage.check(self)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stage {
+    /// The learning rate of step `step`, counted from 0.
+    pub fn learning_rate_at(&self, step: usize) -> f64 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
+        }
+        let length = (self.steps - self.warmup).max(1) as f64;
+        let way = (step - self.warmup) as f64 / length;
+        let cosine = (1.0 + (std::f64::consts::PI * way.min(1.0)).cos()) / 2.0;
+        self.learning_rate * (0.1 + 0.9 * cosine)
+    }
+
+    fn check(&self, recipe: &Recipe) -> Result<(), TrainError> {
+        let refuse =
+            |problem: String| Err(TrainError::recipe(format!("stage `{}`: {problem}", self.name)));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            return refuse("a name has letters, digits, `-` and `_`".to_owned());
+        }
+        if self.steps == 0 || self.checkpoint_every == 0 {
+            return refuse("`steps` and `checkpoint_every` must be at least 1".to_owned());
+        }
+        if self.warmup > self.steps {
+            return refuse("`warmup` is longer than the stage".to_owned());
+        }
+        if let Some(kind) = self.batch.keys().find(|kind| !recipe.data.contains_key(*kind)) {
+            return refuse(format!("`batch` names `{kind}`, which `data` does not"));
+        }
+        if self.batch.values().sum::<usize>() == 0 {
+            return refuse("`batch` is empty".to_owned());
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return refuse("`learning_rate` must be positive".to_owned());
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return refuse("`temperature` must be positive".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.case_noise) {
+            return refuse("`case_noise` must be 0 to 1".to_owned());
+        }
+        let weights = &self.weights;
+        let all =
+            [weights.thought, weights.direct, weights.reasoned, weights.cosine, weights.similarity];
+        if !all.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) {
+            return refuse("weights must not be negative".to_owned());
+        }
+        match &self.policy {
+            None if all.iter().all(|weight| *weight == 0.0) => {
+                return refuse("every weight is 0".to_owned());
+            }
+            Some(_) if all.iter().any(|weight| *weight > 0.0) => {
+                return refuse("has losses and a policy; give each a stage".to_owned());
+            }
+            Some(policy) if policy.group < 2 || policy.token_budget == 0 => {
+                return refuse("a policy needs groups of 2 or more, and tokens".to_owned());
+            }
+            _ => {}
+        }
+        if (weights.cosine > 0.0 || weights.similarity > 0.0) && recipe.teacher.is_none() {
+            return refuse("distils, but the recipe names no `teacher`".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn default_content_tokens() -> usize {
+    128
+}
+
+fn default_pass_tokens() -> usize {
+    2_048
+}
+
+fn default_negatives() -> usize {
+    4
+}
+
+fn default_temperature() -> f32 {
+    0.05
+}
+
+fn default_margin() -> Option<f32> {
+    Some(0.1)
+}
+
+fn default_checkpoint() -> usize {
+    100
+}

@@ -1,0 +1,130 @@
+//! From texts to token sequences, exactly as the encoder makes them.
+
+use std::ops::Range;
+
+use twn_encoder::{
+    Checkpoint, Content, EmbedKind, EncodeInput, Prepare, Prompter, adapter::Manifest,
+};
+
+use super::TrainError;
+
+/// A prompt, or a prompt with its thought.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sequence {
+    /// Token ids: the prompt, then the opening marker and the thought if there is one.
+    pub tokens: Vec<u32>,
+    /// Where the content lies.
+    pub content: Range<usize>,
+    /// Where the thought lies, closing marker included; empty without one.
+    pub thought: Range<usize>,
+}
+
+impl Sequence {
+    /// Tells whether the hidden state at `position` is part of the mean: content and
+    /// thought are, and never the first position, whose activations are extreme.
+    pub fn is_pooled(&self, position: usize) -> bool {
+        position > 0 && (self.content.contains(&position) || self.thought.contains(&position))
+    }
+}
+
+/// Makes sequences for one backbone with one manifest.
+pub struct Sequencer {
+    prompter: Prompter,
+    tokenizer: Box<dyn Fn(&str) -> Result<Vec<u32>, String> + Send + Sync>,
+    open: Vec<u32>,
+    close: String,
+    content_tokens_max: usize,
+    thought_tokens_max: usize,
+}
+
+impl std::fmt::Debug for Sequencer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sequencer").field("close", &self.close).finish_non_exhaustive()
+    }
+}
+
+impl Sequencer {
+    /// Makes a sequencer that cuts contents to `content_tokens_max` tokens.
+    ///
+    /// # Errors
+    /// Fails when the chat template or the tokenizer cannot be used.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        manifest: &Manifest,
+        content_tokens_max: usize,
+    ) -> Result<Self, TrainError> {
+        let prompter = Prompter::of(checkpoint, manifest, checkpoint.config.max_positions)?;
+        let tokenizer = checkpoint.tokenizer.clone();
+        let tokenizer = move |text: &str| {
+            let encoding = tokenizer.encode(text, false).map_err(|error| error.to_string())?;
+            Ok(encoding.get_ids().to_vec())
+        };
+        let open = tokenizer(&manifest.thought.open).map_err(TrainError::tokenizer)?;
+        Ok(Self {
+            prompter,
+            tokenizer: Box::new(tokenizer),
+            open,
+            close: manifest.thought.close.clone(),
+            content_tokens_max,
+            thought_tokens_max: manifest.thought.token_budget as usize,
+        })
+    }
+
+    /// Makes the prompt of a query.
+    ///
+    /// # Errors
+    /// Fails when the encoder would refuse it.
+    pub fn query(&self, text: &str, instruction: Option<&str>) -> Result<Sequence, TrainError> {
+        self.prompt(text, instruction, EmbedKind::Query)
+    }
+
+    /// Makes the prompt of a document.
+    ///
+    /// # Errors
+    /// Fails when the encoder would refuse it.
+    pub fn document(&self, text: &str) -> Result<Sequence, TrainError> {
+        self.prompt(text, None, EmbedKind::Document)
+    }
+
+    /// Puts a thought after a prompt, cut to the manifest's budget, as decoding it under
+    /// that budget would leave it.
+    ///
+    /// # Errors
+    /// Fails when the tokenizer fails.
+    pub fn think(&self, prompt: &Sequence, thought: &str) -> Result<Sequence, TrainError> {
+        let text = format!("{}{}", thought.trim(), self.close);
+        let mut decoded = (self.tokenizer)(&text).map_err(TrainError::tokenizer)?;
+        decoded.truncate(self.thought_tokens_max);
+        Ok(self.think_tokens(prompt, &decoded))
+    }
+
+    /// Puts a thought's tokens after a prompt.
+    pub fn think_tokens(&self, prompt: &Sequence, thought: &[u32]) -> Sequence {
+        let mut tokens = prompt.tokens.clone();
+        tokens.extend(&self.open);
+        let begin = tokens.len();
+        tokens.extend(thought);
+        Sequence { thought: begin..tokens.len(), tokens, content: prompt.content.clone() }
+    }
+
+    fn prompt(
+        &self,
+        text: &str,
+        instruction: Option<&str>,
+        kind: EmbedKind,
+    ) -> Result<Sequence, TrainError> {
+        let input = EncodeInput {
+            content: Content::text(text),
+            instruction: instruction.map(str::to_owned),
+            kind,
+        };
+        let mut prompt = self.prompter.prepare(&input)?;
+        let cut = prompt.content.len().saturating_sub(self.content_tokens_max);
+        if cut > 0 {
+            let end = prompt.content.end;
+            prompt.tokens.drain(end - cut..end);
+            prompt.content.end -= cut;
+        }
+        Ok(Sequence { tokens: prompt.tokens, content: prompt.content, thought: 0..0 })
+    }
+}

@@ -1,0 +1,363 @@
+//! The loss of one step: examples in, gradients out.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{
+    Batch, Contrast, Drawn, Pairing, ParameterGradients, Sequence, Sequencer, Stage, Student,
+    Teacher, TrainError, group_by_length,
+    loss::{cosine_distance, info_nce, similarity_divergence},
+};
+
+/// The losses of a step, for the log; those that were not computed are absent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct StepLosses {
+    /// Mean negative log-probability of the thoughts' tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thought: Option<f32>,
+    /// InfoNCE of direct queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<f32>,
+    /// InfoNCE of queries with their thoughts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoned: Option<f32>,
+    /// Cosine distance to the teacher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f32>,
+    /// Divergence of the batch's similarities from the teacher's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<f32>,
+    /// Tokens that ran forward and back.
+    pub tokens: usize,
+    /// Texts that were embedded.
+    pub texts: usize,
+}
+
+impl StepLosses {
+    /// The weighted sum.
+    pub fn total(&self, stage: &Stage) -> f32 {
+        let weights = &stage.weights;
+        let parts = [
+            (self.thought, weights.thought),
+            (self.direct, weights.direct),
+            (self.reasoned, weights.reasoned),
+            (self.cosine, weights.cosine),
+            (self.similarity, weights.similarity),
+        ];
+        parts.iter().filter_map(|(loss, weight)| Some(loss.as_ref()? * *weight as f32)).sum()
+    }
+}
+
+/// What a step embeds, and what the rows mean.
+#[derive(Debug, Default)]
+struct Texts<'a> {
+    sequences: Vec<Sequence>,
+    /// Rows of texts by what they are, so that a text that occurs twice runs once.
+    known: HashMap<(Role, String), usize>,
+    direct: Queries,
+    reasoned: Queries,
+    /// Rows of documents among `sequences`, each once.
+    documents: Vec<usize>,
+    /// Rows that the teacher has read, with the text as the teacher knows it.
+    taught: Vec<(usize, &'a str)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Role {
+    Query,
+    Document,
+}
+
+/// Rows of queries, with places among the documents.
+#[derive(Debug, Default)]
+struct Queries {
+    rows: Vec<usize>,
+    positive: Vec<usize>,
+    also_right: Vec<Vec<usize>>,
+    hard: Vec<Vec<usize>>,
+}
+
+/// Computes a step's losses and gradients.
+///
+/// # Errors
+/// Fails when a text cannot be made into a prompt.
+pub fn run_step(
+    student: &Student,
+    sequencer: &Sequencer,
+    teacher: Option<&Teacher>,
+    drawn: &[Drawn<'_>],
+    stage: &Stage,
+) -> Result<(StepLosses, ParameterGradients), TrainError> {
+    let mut losses = StepLosses::default();
+    let mut gradients = ParameterGradients::default();
+    if stage.weights.thought > 0.0 {
+        think_step(student, sequencer, drawn, stage, &mut losses, &mut gradients)?;
+    }
+    let weights = &stage.weights;
+    if weights.direct + weights.reasoned + weights.cosine + weights.similarity > 0.0 {
+        let texts = Texts::of(sequencer, drawn, stage)?;
+        embed_step(student, teacher, &texts, stage, &mut losses, &mut gradients);
+    }
+    Ok((losses, gradients))
+}
+
+/// Next-token loss of the thoughts.
+fn think_step(
+    student: &Student,
+    sequencer: &Sequencer,
+    drawn: &[Drawn<'_>],
+    stage: &Stage,
+    losses: &mut StepLosses,
+    gradients: &mut ParameterGradients,
+) -> Result<(), TrainError> {
+    let mut sequences = Vec::new();
+    for one in drawn {
+        if let Some(thought) = &one.example.thought {
+            let query = one.case.apply(&one.example.query);
+            let prompt = sequencer.query(&query, one.example.instruction.as_deref())?;
+            sequences.push(sequencer.think(&prompt, thought)?);
+        }
+    }
+    let targets: usize = sequences.iter().map(|sequence| sequence.thought.len()).sum();
+    if targets == 0 {
+        return Ok(());
+    }
+    let mut sum = 0.0;
+    for group in group_by_length(&sequences, 0, stage.pass_tokens_max) {
+        let batch = Batch::new(group.iter().map(|&index| &sequences[index]).collect(), 0);
+        let loss = student.thought_log_probabilities(&batch).sum().neg();
+        let loss = loss.div_scalar(targets as f32);
+        let mut passed = loss.clone().mul_scalar(stage.weights.thought as f32).backward();
+        gradients.add(ParameterGradients::take(&student.adapters, &mut passed));
+        sum += loss.into_scalar::<f32>();
+        losses.tokens += batch.sequences.iter().map(|one| one.tokens.len()).sum::<usize>();
+    }
+    losses.thought = Some(sum);
+    Ok(())
+}
+
+/// Contrastive and distillation losses.
+fn embed_step(
+    student: &Student,
+    teacher: Option<&Teacher>,
+    texts: &Texts<'_>,
+    stage: &Stage,
+    losses: &mut StepLosses,
+    gradients: &mut ParameterGradients,
+) {
+    let extra = student.queries();
+    let groups = group_by_length(&texts.sequences, extra, stage.pass_tokens_max);
+    let batches: Vec<Batch<'_>> = groups
+        .iter()
+        .map(|group| Batch::new(group.iter().map(|&row| &texts.sequences[row]).collect(), extra))
+        .collect();
+    losses.texts = texts.sequences.len();
+    losses.tokens += texts.sequences.iter().map(|one| one.tokens.len()).sum::<usize>();
+
+    // Embeddings come group by group; `place[row]` is where a text's embedding lies.
+    let mut place = vec![0; texts.sequences.len()];
+    for (at, &row) in groups.iter().flatten().enumerate() {
+        place[row] = at;
+    }
+    if !stage.grad_cache {
+        let parts = batches.iter().map(|batch| student.embed(batch).embeddings).collect();
+        let total = embed_loss(Tensor::cat(parts, 0), &place, teacher, texts, stage, losses);
+        if let Some(total) = total {
+            gradients.add(ParameterGradients::take(&student.adapters, &mut total.backward()));
+        }
+        return;
+    }
+    let frozen = student.frozen();
+    let parts = batches.iter().map(|batch| frozen.embed(batch).embeddings);
+    let embeddings = Tensor::cat(parts.collect(), 0).detach().require_grad();
+    let Some(total) = embed_loss(embeddings.clone(), &place, teacher, texts, stage, losses) else {
+        return;
+    };
+    let Some(wanted) = embeddings.grad_remove(&mut total.backward()) else { return };
+    let wanted = wanted.autodiff();
+    let mut start = 0;
+    for batch in &batches {
+        let rows = start..start + batch.count();
+        start = rows.end;
+        let surrogate = student.embed(batch).embeddings * wanted.clone().slice(rows);
+        let mut passed = surrogate.sum().backward();
+        gradients.add(ParameterGradients::take(&student.adapters, &mut passed));
+    }
+}
+
+/// The weighted sum of the losses over all embeddings; `None` when there is none.
+fn embed_loss(
+    embeddings: Tensor<2>,
+    place: &[usize],
+    teacher: Option<&Teacher>,
+    texts: &Texts<'_>,
+    stage: &Stage,
+    losses: &mut StepLosses,
+) -> Option<Tensor<1>> {
+    let select = |rows: &[usize]| pick(&embeddings, rows.iter().map(|&row| place[row]));
+    let mut total: Option<Tensor<1>> = None;
+    let mut add = |loss: Tensor<1>, weight: f64, slot: &mut Option<f32>| {
+        *slot = Some(loss.clone().into_scalar::<f32>());
+        let weighted = loss.mul_scalar(weight as f32);
+        total = Some(match total.take() {
+            Some(sum) => sum + weighted,
+            None => weighted,
+        });
+    };
+    let contrast = Contrast {
+        temperature: stage.temperature,
+        false_negative_margin: stage.false_negative_margin,
+        symmetric: true,
+    };
+    let weights = &stage.weights;
+    for (queries, weight, slot) in [
+        (&texts.direct, weights.direct, &mut losses.direct),
+        (&texts.reasoned, weights.reasoned, &mut losses.reasoned),
+    ] {
+        if weight > 0.0 && !queries.rows.is_empty() {
+            let documents = select(&texts.documents);
+            let pairing = queries.pairing(texts.documents.len());
+            add(info_nce(select(&queries.rows), documents, &pairing, &contrast), weight, slot);
+        }
+    }
+    if let Some(teacher) = teacher.filter(|_| weights.cosine + weights.similarity > 0.0) {
+        let mut rows = Vec::new();
+        let mut vectors = Vec::new();
+        for (row, text) in &texts.taught {
+            if let Some(vector) = teacher.vector(text) {
+                rows.push(*row);
+                vectors.extend(vector);
+            }
+        }
+        if !rows.is_empty() {
+            let shape = [rows.len(), teacher.dimension()];
+            let taught =
+                Tensor::<2>::from_data(TensorData::new(vectors, shape), &embeddings.device());
+            let students = select(&rows);
+            if weights.cosine > 0.0 {
+                let loss = cosine_distance(students.clone(), taught.clone());
+                add(loss, weights.cosine, &mut losses.cosine);
+            }
+            if weights.similarity > 0.0 && rows.len() > 1 {
+                let loss = similarity_divergence(students, taught, stage.temperature);
+                add(loss, weights.similarity, &mut losses.similarity);
+            }
+        }
+    }
+    total
+}
+
+/// Picks rows by a product with zeros and ones, whose backward pass is a product as well:
+/// the same on every device, in every run.
+fn pick(rows: &Tensor<2>, places: impl ExactSizeIterator<Item = usize>) -> Tensor<2> {
+    let [total, _] = rows.dims();
+    let count = places.len();
+    let mut values = vec![0.0_f32; count * total];
+    for (row, place) in values.chunks_exact_mut(total).zip(places) {
+        row[place] = 1.0;
+    }
+    let selector = Tensor::<2>::from_data(TensorData::new(values, [count, total]), &rows.device());
+    selector.matmul(rows.clone())
+}
+
+impl Queries {
+    fn pairing(&self, documents: usize) -> Pairing {
+        Pairing {
+            positive: self.positive.clone(),
+            also_right: self.also_right.clone(),
+            hard: self.hard.clone(),
+            documents,
+        }
+    }
+
+    fn push(&mut self, row: usize, answers: &Answers) {
+        self.rows.push(row);
+        self.positive.push(answers.positive);
+        self.also_right.push(answers.also_right.clone());
+        self.hard.push(answers.hard.clone());
+    }
+}
+
+/// Places of an example's documents among all documents.
+struct Answers {
+    positive: usize,
+    also_right: Vec<usize>,
+    hard: Vec<usize>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(sequencer: &Sequencer, drawn: &[Drawn<'a>], stage: &Stage) -> Result<Self, TrainError> {
+        let mut texts = Self::default();
+        let contrastive = stage.weights.direct + stage.weights.reasoned > 0.0;
+        // Documents come first, so that every query knows which of them are right.
+        let mut document_place: HashMap<&str, usize> = HashMap::new();
+        let mut owners: Vec<Vec<usize>> = Vec::new();
+        for one in drawn {
+            for text in one.positive.iter().chain(&one.negatives).filter(|_| contrastive) {
+                if !document_place.contains_key(text) {
+                    let row = texts.row(Role::Document, text, || sequencer.document(text))?;
+                    document_place.insert(text, texts.documents.len());
+                    texts.documents.push(row);
+                }
+            }
+        }
+        for one in drawn {
+            let right = |text: &String| document_place.get(text.as_str()).copied();
+            owners.push(one.example.positives.iter().filter_map(right).collect());
+        }
+        for (one, right) in drawn.iter().zip(owners) {
+            let instruction = one.example.instruction.as_deref();
+            let written = one.case.apply(&one.example.query);
+            let row =
+                texts.row(Role::Query, &written, || sequencer.query(&written, instruction))?;
+            texts.teach(one, row, sequencer)?;
+            let Some(positive) = one.positive.filter(|_| contrastive) else { continue };
+            let answers = Answers {
+                positive: document_place[positive],
+                also_right: right,
+                hard: one.negatives.iter().map(|text| document_place[text]).collect(),
+            };
+            texts.direct.push(row, &answers);
+            if let Some(thought) = &one.example.thought
+                && stage.weights.reasoned > 0.0
+            {
+                let sequence = sequencer.think(&texts.sequences[row], thought)?;
+                texts.reasoned.push(texts.sequences.len(), &answers);
+                texts.sequences.push(sequence);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// Notes which of an example's texts a teacher may know: a pair's documents that are
+    /// embedded anyway, and the query, in whatever case it is written.
+    fn teach(
+        &mut self,
+        one: &Drawn<'a>,
+        row: usize,
+        sequencer: &Sequencer,
+    ) -> Result<(), TrainError> {
+        self.taught.push((row, &one.example.query));
+        if let Some(positive) = one.positive {
+            let row = self.row(Role::Document, positive, || sequencer.document(positive))?;
+            self.taught.push((row, positive));
+        }
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        role: Role,
+        text: &str,
+        make: impl FnOnce() -> Result<Sequence, TrainError>,
+    ) -> Result<usize, TrainError> {
+        let key = (role, text.to_owned());
+        if let Some(&row) = self.known.get(&key) {
+            return Ok(row);
+        }
+        self.sequences.push(make()?);
+        self.known.insert(key, self.sequences.len() - 1);
+        Ok(self.sequences.len() - 1)
+    }
+}
