@@ -9,7 +9,9 @@ pub(crate) use decode::check_size;
 pub use decode::decode_image;
 pub(crate) use resize::resize;
 
-use crate::{error::MediaError, vision::Size};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+
+use crate::{error::MediaError, format::Format, vision::Size};
 
 /// A decoded image.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +32,7 @@ impl Image {
         }
         if size.pixels().checked_mul(3) != Some(rgb.len() as u64) {
             let problem = format!("{} bytes are not {width} x {height} pixels", rgb.len());
-            return Err(MediaError::Damaged { format: crate::Format::Unknown, problem });
+            return Err(MediaError::Damaged { format: Format::Unknown, problem });
         }
         Ok(Self { size, rgb })
     }
@@ -48,6 +50,18 @@ impl Image {
     /// Width and height.
     pub fn size(&self) -> Size {
         self.size
+    }
+
+    /// Encodes it as PNG.
+    ///
+    /// # Errors
+    /// Fails only when the encoder does.
+    pub fn to_png(&self) -> Result<Vec<u8>, MediaError> {
+        let mut bytes = Vec::new();
+        PngEncoder::new(&mut bytes)
+            .write_image(&self.rgb, self.width(), self.height(), ExtendedColorType::Rgb8)
+            .map_err(|error| MediaError::Damaged { format: Format::Png, problem: error.to_string() })?;
+        Ok(bytes)
     }
 
     /// The pixels, row by row, 3 bytes each.
