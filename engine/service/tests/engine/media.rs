@@ -74,8 +74,7 @@ async fn nearest(engine: &Arc<Engine>, parts: Vec<Part>) -> (String, u32) {
     let query = Query::Content(Content { parts });
     let answer = search(engine, SearchRequest { query, limit: 1, ..search_request("") }).await;
     let answer = answer.expect("search");
-    let usage = answer.usage.as_ref().expect("was encoded");
-    (answer.hits[0].document.id.clone(), usage.vision_tokens)
+    (answer.hits[0].document.id.clone(), answer.usage.vision_tokens)
 }
 
 #[tokio::test(flavor = "multi_thread")]
