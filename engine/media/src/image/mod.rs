@@ -7,7 +7,7 @@ mod rgb;
 
 pub(crate) use decode::check_size;
 pub use decode::decode_image;
-pub(crate) use resize::resize;
+pub(crate) use resize::{Resampler, resize};
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 

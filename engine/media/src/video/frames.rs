@@ -4,7 +4,7 @@ use super::sampling::{FPS_UNKNOWN, Sampling, sample, spread, step_times};
 use crate::{
     error::MediaError,
     format::Format,
-    image::{Image, decode_image, resize},
+    image::{Image, Resampler, decode_image, resize},
     limits::Limits,
     vision::{Patches, Size, VideoSpec, patches_of_frames, video_frame_size},
 };
@@ -44,7 +44,7 @@ impl Frames {
             if image.size() != from {
                 return Err(different(from, image.size()));
             }
-            resized.push(resize(&image, to));
+            resized.push(resize(&image, to, Resampler::Torch));
         }
         if resized.is_empty() {
             return Err(MediaError::Empty);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::MediaError,
-    image::{Image, resize},
+    image::{Image, Resampler, resize},
 };
 
 /// Makes the patches of one still image, as Qwen2-VL's PIL image processor does.
@@ -16,7 +16,7 @@ use crate::{
 /// # Errors
 /// Refuses an image of extreme aspect ratio.
 pub fn preprocess_image(image: &Image, spec: &VisionSpec) -> Result<Patches, MediaError> {
-    let resized = resize(image, image_size(image.size(), spec)?);
+    let resized = resize(image, image_size(image.size(), spec)?, Resampler::Pillow);
     let frames = vec![&resized; spec.temporal_patch as usize];
     let grid = grid(resized.size(), 1, spec);
     let mut values = Vec::with_capacity(grid.rows() * spec.patch_values());
