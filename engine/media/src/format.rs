@@ -56,10 +56,7 @@ impl Format {
 
     /// Tells a picture from a film and a document.
     pub fn is_picture(self) -> bool {
-        matches!(
-            self,
-            Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Bmp | Self::Tiff
-        )
+        matches!(self, Self::Png | Self::Jpeg | Self::Webp | Self::Gif | Self::Bmp | Self::Tiff)
     }
 }
 

@@ -36,6 +36,5 @@ pub use pdf::Pdf;
 pub use reader::MediaReader;
 pub use video::{Ffmpeg, Frames, Sampling, decode_frames, sample, sample_video_file};
 pub use vision::{
-    Grid, Patches, Size, VideoSpec, VisionSpec, image_size, preprocess_image,
-    video_frame_size,
+    Grid, Patches, Size, VideoSpec, VisionSpec, image_size, preprocess_image, video_frame_size,
 };

@@ -50,7 +50,11 @@ impl Pdf {
         match pdf.pages() {
             0 => Err(damaged("it has no pages")),
             pages => {
-                MediaError::check_limit("number of pages", pages as u64, limits.pdf_pages_max as u64)?;
+                MediaError::check_limit(
+                    "number of pages",
+                    pages as u64,
+                    limits.pdf_pages_max as u64,
+                )?;
                 Ok(pdf)
             }
         }

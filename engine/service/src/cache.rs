@@ -12,9 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use twn_encoder::{
-    EmbedKind, EncodeInput, EncodeTimings, Media, Part, ReasoningPolicy, Usage,
-};
+use twn_encoder::{EmbedKind, EncodeInput, EncodeTimings, Media, Part, ReasoningPolicy, Usage};
 
 use crate::encoding::Encoded;
 

@@ -49,8 +49,7 @@ fn parts_are_checked_before_anything_else() {
     }
     let none = EncodeInput { content: Content::default(), ..query("") };
     assert!(matches!(prompter.prepare(&none), Err(EncoderError::EmptyContent)));
-    let media =
-        Media::image(b"GIF89a".to_vec());
+    let media = Media::image(b"GIF89a".to_vec());
     let parts = vec![Part::Text("a".to_owned()), Part::Media(media)];
     let error = prompter
         .prepare(&EncodeInput { content: Content { parts }, ..query("") })

@@ -82,10 +82,7 @@ fn decode(
 }
 
 /// Holds a size against the limits.
-pub(crate) fn check_size(
-    (width, height): (u32, u32),
-    limits: &Limits,
-) -> Result<(), MediaError> {
+pub(crate) fn check_size((width, height): (u32, u32), limits: &Limits) -> Result<(), MediaError> {
     if width == 0 || height == 0 {
         return Err(MediaError::Empty);
     }

@@ -60,7 +60,10 @@ impl Image {
         let mut bytes = Vec::new();
         PngEncoder::new(&mut bytes)
             .write_image(&self.rgb, self.width(), self.height(), ExtendedColorType::Rgb8)
-            .map_err(|error| MediaError::Damaged { format: Format::Png, problem: error.to_string() })?;
+            .map_err(|error| MediaError::Damaged {
+                format: Format::Png,
+                problem: error.to_string(),
+            })?;
         Ok(bytes)
     }
 

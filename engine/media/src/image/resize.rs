@@ -99,9 +99,8 @@ fn axis(from: u32, to: u32, resampler: Resampler) -> Axis {
         let center = (f64::from(output) + 0.5) * scale;
         let start = (center - support + 0.5).max(0.0) as usize;
         let end = ((center + support + 0.5) as usize).min(from as usize);
-        let weights: Vec<f64> = (start..end)
-            .map(|input| bicubic((input as f64 - center + 0.5) * inverse))
-            .collect();
+        let weights: Vec<f64> =
+            (start..end).map(|input| bicubic((input as f64 - center + 0.5) * inverse)).collect();
         let sum: f64 = weights.iter().sum();
         (start, weights.into_iter().map(|weight| weight / sum).collect::<Vec<f64>>())
     };
@@ -122,7 +121,8 @@ fn axis(from: u32, to: u32, resampler: Resampler) -> Axis {
 
 /// As many bits as keep the largest coefficient within 16 with its sign.
 fn torch_bits(largest: f64) -> u32 {
-    let fits = |bits: u32| ((largest * f64::from(1_u32 << bits) + 0.5) as i64) < TORCH_COEFFICIENT_MAX;
+    let fits =
+        |bits: u32| ((largest * f64::from(1_u32 << bits) + 0.5) as i64) < TORCH_COEFFICIENT_MAX;
     (0..TORCH_BITS_MAX).find(|&bits| !fits(bits + 1)).unwrap_or(TORCH_BITS_MAX)
 }
 

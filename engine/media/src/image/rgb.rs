@@ -25,7 +25,9 @@ pub(super) fn rgb_of(image: DynamicImage) -> Vec<u8> {
             let pixels = image.as_raw().chunks_exact(2);
             pixels.flat_map(|pixel| [over_white(high(pixel[0]), high(pixel[1])); 3]).collect()
         }
-        DynamicImage::ImageRgb16(image) => image.as_raw().iter().map(|&value| high(value)).collect(),
+        DynamicImage::ImageRgb16(image) => {
+            image.as_raw().iter().map(|&value| high(value)).collect()
+        }
         DynamicImage::ImageRgba16(image) => {
             let bytes: Vec<u8> = image.as_raw().iter().map(|&value| high(value)).collect();
             rgb_of_rgba(bytes.chunks_exact(4))
@@ -35,7 +37,8 @@ pub(super) fn rgb_of(image: DynamicImage) -> Vec<u8> {
 }
 
 fn rgb_of_rgba<'a>(pixels: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    pixels.flat_map(|p| [over_white(p[0], p[3]), over_white(p[1], p[3]), over_white(p[2], p[3])])
+    pixels
+        .flat_map(|p| [over_white(p[0], p[3]), over_white(p[1], p[3]), over_white(p[2], p[3])])
         .collect()
 }
 
@@ -61,8 +64,9 @@ mod tests {
     #[test]
     fn alpha_is_laid_over_white() {
         // Figures of Pillow's `alpha_composite`.
-        assert_eq!([(100, 0), (100, 128), (100, 255), (7, 3)].map(|(v, a)| over_white(v, a)), [
-            255, 177, 100, 252
-        ]);
+        assert_eq!(
+            [(100, 0), (100, 128), (100, 255), (7, 3)].map(|(v, a)| over_white(v, a)),
+            [255, 177, 100, 252]
+        );
     }
 }

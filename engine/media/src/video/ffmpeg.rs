@@ -18,9 +18,7 @@ use super::{
     ppm,
     sampling::{Sampling, sample},
 };
-use crate::{
-    error::MediaError, format::Format, image::Image, limits::Limits, vision::VideoSpec,
-};
+use crate::{error::MediaError, format::Format, image::Image, limits::Limits, vision::VideoSpec};
 
 /// What is read as a video file.
 const READABLE: &str = "MP4, MOV, Matroska, WebM and AVI";
@@ -65,7 +63,8 @@ pub fn sample_video_file(
         Format::Avi => "avi",
         _ => return Err(MediaError::Format { format, kind: "a video", readable: READABLE }),
     };
-    let deadline = Deadline { at: Instant::now() + limits.video_time_max, max: limits.video_time_max };
+    let deadline =
+        Deadline { at: Instant::now() + limits.video_time_max, max: limits.video_time_max };
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(bytes)?;
     let input = Input { format, demuxer, path: file.path() };
@@ -113,11 +112,7 @@ impl Stream {
     }
 }
 
-fn probe(
-    input: &Input<'_>,
-    programs: &Ffmpeg,
-    deadline: Deadline,
-) -> Result<Stream, MediaError> {
+fn probe(input: &Input<'_>, programs: &Ffmpeg, deadline: Deadline) -> Result<Stream, MediaError> {
     let entries = "stream=width,height,avg_frame_rate,nb_read_packets";
     let mut command = Command::new(&programs.ffprobe);
     command.args(input.arguments());
@@ -128,9 +123,8 @@ fn probe(
         io::Read::read_to_string(&mut io::Read::take(out, 64 << 10), &mut text).map(drop)
     });
     run.map_err(|failure| failure.into_error("reading the video", input.format))?;
-    let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-    };
+    let value =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| value(name)?.trim().parse::<u32>().ok();
     let absent = || input.damaged("it has no video stream that can be read");
     Ok(Stream {

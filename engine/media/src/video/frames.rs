@@ -50,7 +50,8 @@ impl Frames {
             return Err(MediaError::Empty);
         }
         if resized.len() != count {
-            let problem = format!("{} frames were read where {count} were asked for", resized.len());
+            let problem =
+                format!("{} frames were read where {count} were asked for", resized.len());
             return Err(MediaError::Damaged { format: Format::Unknown, problem });
         }
         Ok(Self { images: resized, sampling, spec: spec.clone() })

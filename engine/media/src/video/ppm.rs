@@ -69,9 +69,15 @@ mod tests {
 
     #[test]
     fn anything_else_is_an_error() {
-        for bytes in [&b"P5\n1 1\n255\n0"[..], b"P6\n1 1\n65535\n", b"P6\n99999999999 1\n255\n",
-            b"P6\n40000 1\n255\n", b"P6\n2 2\n255\nshort", b"P6\n0 2\n255\n", b"P"]
-        {
+        for bytes in [
+            &b"P5\n1 1\n255\n0"[..],
+            b"P6\n1 1\n65535\n",
+            b"P6\n99999999999 1\n255\n",
+            b"P6\n40000 1\n255\n",
+            b"P6\n2 2\n255\nshort",
+            b"P6\n0 2\n255\n",
+            b"P",
+        ] {
             assert!(read(&mut &bytes[..], &Limits::default()).is_err(), "{bytes:?}");
         }
     }

@@ -33,7 +33,8 @@ fn mutated_files_never_panic() {
             .run(&strategy, |mutation| {
                 if let Ok(image) = decode_image(&mutated(&bytes, mutation), &limits()) {
                     prop_assert!(image.size().pixels() <= 1 << 20);
-                    let spec = VisionSpec { max_pixels: 4096, min_pixels: 1024, ..VisionSpec::QWEN3_VL };
+                    let spec =
+                        VisionSpec { max_pixels: 4096, min_pixels: 1024, ..VisionSpec::QWEN3_VL };
                     let _ = preprocess_image(&image, &spec);
                 }
                 Ok(())

@@ -37,10 +37,15 @@ fn the_bytes_decide_and_not_the_name() {
     let error = decode_image(&fixture("pages.pdf"), &Limits::default()).expect_err("is a PDF");
     assert!(matches!(error, MediaError::Format { format: Format::Pdf, .. }));
     let text = error.to_string();
-    assert_eq!(text, "PDF is not among the formats read as an image: PNG, JPEG, WebP, GIF, BMP and TIFF");
+    assert_eq!(
+        text,
+        "PDF is not among the formats read as an image: PNG, JPEG, WebP, GIF, BMP and TIFF"
+    );
 }
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
-    digits.map(|two| u8::from_str_radix(str::from_utf8(two).expect("text"), 16).expect("hex")).collect()
+    digits
+        .map(|two| u8::from_str_radix(str::from_utf8(two).expect("text"), 16).expect("hex"))
+        .collect()
 }

@@ -45,9 +45,7 @@ pub(crate) fn spec(name: &str) -> VisionSpec {
     match name {
         "qwen3" => VisionSpec::QWEN3_VL,
         "qwen2" => VisionSpec::QWEN2_VL,
-        "small" => {
-            VisionSpec { min_pixels: 4096, max_pixels: 16_384, ..VisionSpec::QWEN3_VL }
-        }
+        "small" => VisionSpec { min_pixels: 4096, max_pixels: 16_384, ..VisionSpec::QWEN3_VL },
         other => panic!("no spec {other}"),
     }
 }

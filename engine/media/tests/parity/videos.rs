@@ -54,6 +54,11 @@ fn every_pixel_is_the_video_processors() {
         let images = chosen.iter().map(|&i| Ok(pattern(width, height, seed + i as u64)));
         let patches = Frames::new(images, sampling, &spec).expect("has frames").patches();
         check_patches(&patches, &spec.vision, &row);
-        assert_eq!(json!(patches.timestamps), row["times"]);
+        let times = row["times"].as_array().expect("times");
+        assert_eq!(patches.timestamps.len(), times.len());
+        for (got, want) in patches.timestamps.iter().zip(times) {
+            // JSON's reader may be off by the last bit.
+            assert!((got - want.as_f64().expect("seconds")).abs() < 1e-12, "{got}, not {want}");
+        }
     }
 }

@@ -21,7 +21,9 @@ use twn_protos::v1 as pb;
 use super::{Outcome, PolicyArgs, ServerArg, Session, serve::SIGNALLED};
 use crate::{
     client::{Client, Refusal, patiently},
-    feed::{Bounds, Fields, PAGE_DPI, Format, Job, Journal, Record, Report, Source, journal_path, send},
+    feed::{
+        Bounds, Fields, Format, Job, Journal, PAGE_DPI, Record, Report, Source, journal_path, send,
+    },
     output::{Output, Progress, figures},
 };
 

@@ -66,12 +66,7 @@ fn page(pdf: &Pdf, number: usize, path: &str, dpi: f32) -> Result<Draft, String>
 }
 
 fn draft(id: String, kind: pb::part::Kind, payload: Map<String, Value>) -> Draft {
-    Draft {
-        id: Some(id),
-        media: vec![pb::Part { kind: Some(kind) }],
-        payload,
-        ..Draft::default()
-    }
+    Draft { id: Some(id), media: vec![pb::Part { kind: Some(kind) }], payload, ..Draft::default() }
 }
 
 /// Reads a file of at most so many bytes.

@@ -155,9 +155,7 @@ impl Source {
                 for file in files {
                     let id = file.strip_prefix(root).unwrap_or(file).to_string_lossy();
                     let flow = match format {
-                        Format::Media => {
-                            read_media(file, &id, (fields, bounds), position, emit)
-                        }
+                        Format::Media => read_media(file, &id, (fields, bounds), position, emit),
                         _ => emit(read_text(file, &id, bounds, position)),
                     };
                     if flow.is_break() {
@@ -196,7 +194,9 @@ fn read_rows(
     match format {
         Format::Csv => csv::read(reader, &file, b',', fields, bounds, emit),
         Format::Tsv => csv::read(reader, &file, b'\t', fields, bounds, emit),
-        Format::Jsonl | Format::Text | Format::Media => jsonl::read(reader, &file, fields, bounds, emit),
+        Format::Jsonl | Format::Text | Format::Media => {
+            jsonl::read(reader, &file, fields, bounds, emit)
+        }
     }
 }
 

@@ -21,10 +21,7 @@ pub(crate) fn is_text(path: &Path) -> bool {
 
 /// Lists the files of a folder and the folders below it that `wanted` says yes to, in order
 /// of their paths. Hidden ones and links to folders are passed over.
-pub(crate) fn list(
-    folder: &Path,
-    wanted: impl Fn(&Path) -> bool,
-) -> std::io::Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path, wanted: impl Fn(&Path) -> bool) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {

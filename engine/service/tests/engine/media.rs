@@ -115,7 +115,8 @@ async fn media_references_are_kept_in_the_payload() {
     let named = |media: Media, uri: &str| Part::Media(Media { uri: uri.into(), ..media });
     let mut own = document("own".into(), vec![named(Media::image(bitmap(1)), "a.bmp")]);
     own.payload.insert("media".into(), json!("mine"));
-    let parts = vec![named(Media::image(bitmap(1)), "a.bmp"), named(Media::page(pdf(), 2), "b.pdf")];
+    let parts =
+        vec![named(Media::image(bitmap(1)), "a.bmp"), named(Media::page(pdf(), 2), "b.pdf")];
     upsert(&engine, vec![document("both".into(), parts), own]).await;
     let (call, _guard) = crate::support::call();
     let found = engine.get("docs", vec!["both".into(), "own".into()], &call).await.expect("get");

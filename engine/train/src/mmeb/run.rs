@@ -214,7 +214,9 @@ fn policy<E: Embedder>(encoder: &E, mode: ReasoningMode, options: &MmebOptions) 
         mode,
         threshold: info.gate_threshold,
         token_budget: options.token_budget.unwrap_or(info.token_budget),
-        ..ReasoningPolicy::default()
+        temperature: 0.0,
+        seed: 0,
+        convergence: None,
     }
 }
 
