@@ -117,8 +117,13 @@ fn the_report_has_everything_that_was_asked_for() {
     let plot = std::fs::read_to_string(home.path("f.svg")).expect("plot");
     assert!(plot.starts_with("<svg"), "{plot}");
 
-    let text =
-        home.run(&[&common[..], &["--model", tiny_model().to_str().expect("UTF-8")]].concat());
+    let text = home.run(
+        &[
+            &common[..],
+            &["--model", tiny_model().to_str().expect("UTF-8"), "--context-tokens", "512"],
+        ]
+        .concat(),
+    );
     let text = text.ok().stdout;
     assert!(text.contains("nDCG@10") && text.contains("resolving: 3 queries"), "{text}");
 }
