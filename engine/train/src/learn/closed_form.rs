@@ -180,22 +180,26 @@ impl Student {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng;
+
     use super::*;
 
     #[test]
     fn ridge_finds_an_affine_map() {
-        let inputs: Vec<Vec<f32>> = (0..400_u32)
-            .map(|i| (0..3).map(|c| (((i * 37 + c * 101) % 97) as f32) / 97.0).collect())
-            .collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut draw = || (0..3).map(|_| rng.random_range(0.0..1.0)).collect();
+        let inputs: Vec<Vec<f32>> = (0..2_000).map(|_| draw()).collect();
         let outputs: Vec<Vec<f32>> =
             inputs.iter().map(|x| vec![2.0 * x[0] - x[2] + 0.5, x[1] - 0.25]).collect();
         let (weight, bias) = ridge(&inputs, &outputs).expect("finite");
-        // The penalty shrinks coefficients by about a tenth.
+        // Of independent columns of one variance the penalty keeps 1 / (1 + RIDGE).
         for (got, want) in weight.iter().zip([2.0, 0.0, -1.0, 0.0, 1.0, 0.0]) {
-            assert!((got - want).abs() < 0.25, "{weight:?}");
+            assert!((f64::from(*got) - want / (1.0 + RIDGE)).abs() < 0.03, "{weight:?}");
         }
-        let mean = inputs.iter().map(|x| x[1]).sum::<f32>() / 400.0;
-        assert!((bias[1] + weight[4] * mean - (mean - 0.25)).abs() < 0.05, "{bias:?}");
+        // The mean of the inputs goes to the mean of the outputs.
+        let mean = |c: usize| inputs.iter().map(|x| x[c]).sum::<f32>() / 2_000.0;
+        let got: f32 = bias[1] + (0..3).map(|c| weight[3 + c] * mean(c)).sum::<f32>();
+        assert!((got - (mean(1) - 0.25)).abs() < 1e-4, "{got}");
         assert!(ridge(&[vec![f32::NAN]], &[vec![1.0]]).is_none());
     }
 }
