@@ -1,10 +1,13 @@
 //! What adapters that are yet to be trained look like.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Instructions, Interface, ThoughtFormat};
 use crate::pooling::Pooling;
 
 /// Shapes and texts of adapters that are yet to be trained.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AdapterPlan {
     /// Rank of the reasoning adapter, at least 1.
     pub reasoning_rank: usize,

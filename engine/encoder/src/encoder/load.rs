@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
 use crate::{
-    adapter::Adapters,
+    adapter::{Adapters, Manifest},
     backbone::{Activations, Backbone, FusedOptions, Precision},
     checkpoint::Checkpoint,
     device::{FUSED, describe_device, open_device},
@@ -28,8 +28,6 @@ pub struct LoadOptions {
     /// An adapter folder; `None` takes what this build carries for the backbone, and fresh,
     /// untrained adapters for any other.
     pub adapters: Option<PathBuf>,
-    /// Leaves out what this build carries, for comparison.
-    pub untrained: bool,
     /// `cpu` runs the fused pass; `flex` the portable module on the CPU, `cuda:N` on a GPU.
     pub device: String,
     /// How exactly the fused pass keeps the weights; the portable module has f32.
@@ -50,7 +48,6 @@ impl LoadOptions {
         Self {
             model: model.into(),
             adapters: None,
-            untrained: false,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
             activations: Activations::Int16,
@@ -82,14 +79,10 @@ impl Encoder {
         let backbone = load_backbone(&checkpoint, options, &device)?;
         let adapters = match &options.adapters {
             Some(folder) => Adapters::read(folder, &checkpoint, &device)?,
-            None => {
-                match Adapters::embedded(&checkpoint, &device)?.filter(|_| !options.untrained) {
-                    Some(mini) => mini,
-                    None => {
-                        Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device)
-                    }
-                }
-            }
+            None => match Adapters::embedded(&checkpoint, &device)? {
+                Some(mini) => mini,
+                None => Adapters::fresh(&checkpoint, backbone.parameters(), options.seed, &device),
+            },
         };
         let manifest = &adapters.manifest;
         let thought = &manifest.thought;
@@ -161,7 +154,7 @@ fn describe_encoder(
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,
-        note: note(manifest.trained, options.adapters.is_some()),
+        note: note(manifest, options.adapters.is_some()),
         device: describe_execution(options, backbone),
         interface: manifest.interface.name(),
         pooling: manifest.pooling.name(),
@@ -173,8 +166,11 @@ fn describe_encoder(
     }
 }
 
-fn note(trained: bool, from_folder: bool) -> String {
-    match (trained, from_folder) {
+fn note(manifest: &Manifest, from_folder: bool) -> String {
+    match (manifest.trained, from_folder) {
+        (true, _) if manifest.gate_curve.is_empty() => "trained adapters and queries; no fit of \
+                                                        the gate is on record"
+            .to_owned(),
         (true, _) => "trained adapters, queries and gate".to_owned(),
         (false, true) => "untrained: the adapter folder's manifest says that its adapters, \
                           queries and gate have not been trained"

@@ -1,4 +1,4 @@
-//! Integer kernels in plain Rust with int8 activations.
+//! Integer kernels in plain Rust: the loops for both forms of activations, and int8's own.
 
 use super::{GroupWeights, TileOutputs};
 use crate::{
@@ -6,11 +6,25 @@ use crate::{
     matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES, GROUP},
 };
 
-/// 4-bit weights times `M` rows.
+/// 4-bit weights times `M` rows of int8.
 ///
 /// # Safety
 /// See [`super::TileKernel`].
 pub(crate) unsafe fn four<const M: usize>(
+    weights: &GroupWeights,
+    rows: &Slot,
+    blocks: usize,
+    out: &mut TileOutputs,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { four_of::<Narrow, M>(weights, rows, blocks, out) }
+}
+
+/// 4-bit weights times `M` rows whose columns `Q` reads.
+///
+/// # Safety
+/// See [`super::TileKernel`].
+pub(super) unsafe fn four_of<Q: Quads, const M: usize>(
     weights: &GroupWeights,
     rows: &Slot,
     blocks: usize,
@@ -24,13 +38,13 @@ pub(crate) unsafe fn four<const M: usize>(
             for quad in 0..4 {
                 let bytes = weights.quants.add(block * FOUR_BYTES + quad * GROUP * 4);
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let low = read_quad::<M>(rows, block, quad, row);
-                    let high = read_quad::<M>(rows, block, quad + 4, row);
+                    let low = Q::read::<M>(rows, block, quad, row);
+                    let high = Q::read::<M>(rows, block, quad + 4, row);
                     for (lane, sum) in sums.iter_mut().enumerate() {
                         let bytes = bytes.add(lane * 4).cast::<[u8; 4]>().read();
                         for i in 0..4 {
-                            *sum += i32::from(bytes[i] & 15) * i32::from(low[i]);
-                            *sum += i32::from(bytes[i] >> 4) * i32::from(high[i]);
+                            *sum += i32::from(bytes[i] & 15) * low[i];
+                            *sum += i32::from(bytes[i] >> 4) * high[i];
                         }
                     }
                 }
@@ -50,11 +64,25 @@ pub(crate) unsafe fn four<const M: usize>(
     }
 }
 
-/// 8-bit weights times `M` rows.
+/// 8-bit weights times `M` rows of int8.
 ///
 /// # Safety
 /// See [`super::TileKernel`].
 pub(crate) unsafe fn eight<const M: usize>(
+    weights: &GroupWeights,
+    rows: &Slot,
+    blocks: usize,
+    out: &mut TileOutputs,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { eight_of::<Narrow, M>(weights, rows, blocks, out) }
+}
+
+/// 8-bit weights times `M` rows whose columns `Q` reads.
+///
+/// # Safety
+/// See [`super::TileKernel`].
+pub(super) unsafe fn eight_of<Q: Quads, const M: usize>(
     weights: &GroupWeights,
     rows: &Slot,
     blocks: usize,
@@ -68,12 +96,12 @@ pub(crate) unsafe fn eight<const M: usize>(
             for quad in 0..8 {
                 let bytes = weights.quants.add(block * EIGHT_BYTES + quad * GROUP * 4);
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let values = read_quad::<M>(rows, block, quad, row);
+                    let values = Q::read::<M>(rows, block, quad, row);
                     for (lane, sum) in sums.iter_mut().enumerate() {
                         let bytes = bytes.add(lane * 4).cast::<[u8; 4]>().read();
                         for i in 0..4 {
                             let weight = (bytes[i] ^ 0x80).cast_signed();
-                            *sum += i32::from(weight) * i32::from(values[i]);
+                            *sum += i32::from(weight) * values[i];
                         }
                     }
                 }
@@ -90,13 +118,25 @@ pub(crate) unsafe fn eight<const M: usize>(
     }
 }
 
-/// Reads four neighbouring columns of a row.
-///
-/// # Safety
-/// The block and row must lie within the tile.
-unsafe fn read_quad<const M: usize>(rows: &Slot, block: usize, quad: usize, row: usize) -> [i8; 4] {
-    // SAFETY: the caller's promise.
-    unsafe {
-        rows.quants.add(block * BLOCK * M + (quad * M + row) * 4).cast::<[i8; 4]>().read_unaligned()
+/// Activations as a tile stores them.
+pub(super) trait Quads {
+    /// Reads four neighbouring columns of a row.
+    ///
+    /// # Safety
+    /// The block and row must lie within the tile.
+    unsafe fn read<const M: usize>(rows: &Slot, block: usize, quad: usize, row: usize) -> [i32; 4];
+}
+
+/// int8.
+struct Narrow;
+
+impl Quads for Narrow {
+    unsafe fn read<const M: usize>(rows: &Slot, block: usize, quad: usize, row: usize) -> [i32; 4] {
+        // SAFETY: the caller's promise.
+        let quad: [i8; 4] = unsafe {
+            let at = block * BLOCK * M + (quad * M + row) * 4;
+            rows.quants.add(at).cast::<[i8; 4]>().read_unaligned()
+        };
+        quad.map(i32::from)
     }
 }

@@ -99,23 +99,29 @@ impl AdamW {
         Self { options, moments: BTreeMap::new(), steps: 0 }
     }
 
-    /// Goes on where `state` was taken.
-    ///
-    /// # Panics
-    /// Panics when a moment's length is not its parameter's.
-    pub fn resume<M: Module>(options: AdamWOptions, state: OptimizerState, module: &M) -> Self {
+    /// Goes on where `state` was taken; `None` when its moments are not `module`'s.
+    pub fn resume<M: Module>(
+        options: AdamWOptions,
+        state: OptimizerState,
+        module: &M,
+    ) -> Option<Self> {
         let mut sizes = Sizes::default();
         module.visit(&mut sizes);
+        let fits = |(index, (_, mean, square)): (&usize, &(usize, Vec<f32>, Vec<f32>))| {
+            sizes.0.get(*index).is_some_and(|&size| mean.len() == size && square.len() == size)
+        };
+        if !state.moments.iter().all(fits) {
+            return None;
+        }
         let device = module.devices().remove(0).inner();
         let put = |values: Vec<f32>| {
             let len = values.len();
             Tensor::<1>::from_data(TensorData::new(values, [len]), &device)
         };
         let moments = state.moments.into_iter().map(|(index, (steps, mean, square))| {
-            assert_eq!(sizes.0[index], mean.len(), "moments fit their parameter");
             (index, Moments { mean: put(mean), square: put(square), steps })
         });
-        Self { options, moments: moments.collect(), steps: state.steps }
+        Some(Self { options, moments: moments.collect(), steps: state.steps })
     }
 
     /// The state on the host.

@@ -95,8 +95,13 @@ impl Reinforcement {
         drop(encoder);
         let advantages = advantages(&samples);
         let mut figures = PolicyFigures::of(&samples);
-        let sequences: Vec<Sequence> =
-            samples.iter().map(|sample| sample.sequence.clone()).collect();
+        // A thought that ended before its first token has nothing to make more likely.
+        let (sequences, advantages): (Vec<Sequence>, Vec<f32>) = samples
+            .iter()
+            .zip(advantages)
+            .filter(|(sample, _)| !sample.sequence.thought.is_empty())
+            .map(|(sample, advantage)| (sample.sequence.clone(), advantage))
+            .unzip();
         let tokens: usize = sequences.iter().map(|sequence| sequence.thought.len()).sum();
         let mut gradients = ParameterGradients::default();
         if tokens == 0 {

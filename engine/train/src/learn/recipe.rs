@@ -6,10 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use twn_encoder::{
-    Pooling,
-    adapter::{AdapterPlan, Instructions, Interface, ThoughtFormat},
-};
+use twn_encoder::adapter::AdapterPlan;
 
 use super::{AdamWOptions, TrainError, Wiring};
 
@@ -22,7 +19,10 @@ pub struct Recipe {
     pub seed: u64,
     /// Shapes and texts of the adapters.
     #[serde(default)]
-    pub adapters: Shapes,
+    pub adapters: AdapterPlan,
+    /// How the adapters meet while training.
+    #[serde(default)]
+    pub wiring: Wiring,
     /// Files of examples, relative to the recipe, by the kind that their examples have
     /// unless they name another.
     pub data: BTreeMap<String, PathBuf>,
@@ -35,34 +35,6 @@ pub struct Recipe {
     /// What is done, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
-}
-
-/// Shapes and texts of the adapters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Shapes {
-    /// Rank of the reasoning adapter.
-    pub reasoning_rank: usize,
-    /// Rank of the embedding adapter.
-    pub embedding_rank: usize,
-    /// `alpha / rank` of both.
-    pub scale: f64,
-    /// Number of embedding-query tokens.
-    pub queries: usize,
-    /// How the adapters meet: `cache` or `reencode`.
-    pub interface: Interface,
-    /// What becomes the embedding.
-    pub pooling: Pooling,
-    /// Length of the embeddings.
-    pub dimension: Option<usize>,
-    /// How thoughts are marked and bounded.
-    pub thought: ThoughtFormat,
-    /// Instructions for inputs that bring none.
-    pub instructions: Instructions,
-    /// Stops the contrastive gradient at the interface.
-    pub detach: bool,
-    /// One adapter for both tasks, for comparison.
-    pub single: bool,
 }
 
 /// One stage of training.
@@ -177,47 +149,6 @@ impl Default for Policy {
             kl_max: 1.0,
             threads: 0,
         }
-    }
-}
-
-impl Default for Shapes {
-    fn default() -> Self {
-        let plan = AdapterPlan::default();
-        Self {
-            reasoning_rank: plan.reasoning_rank,
-            embedding_rank: plan.embedding_rank,
-            scale: plan.scale,
-            queries: plan.queries,
-            interface: plan.interface,
-            pooling: plan.pooling,
-            dimension: plan.dimension,
-            thought: plan.thought,
-            instructions: plan.instructions,
-            detach: true,
-            single: false,
-        }
-    }
-}
-
-impl Shapes {
-    /// The shapes of the adapters.
-    pub fn plan(&self) -> AdapterPlan {
-        AdapterPlan {
-            reasoning_rank: self.reasoning_rank,
-            embedding_rank: self.embedding_rank,
-            scale: self.scale,
-            queries: self.queries,
-            interface: self.interface,
-            pooling: self.pooling,
-            dimension: self.dimension,
-            thought: self.thought.clone(),
-            instructions: self.instructions.clone(),
-        }
-    }
-
-    /// How the adapters meet while training.
-    pub fn wiring(&self) -> Wiring {
-        Wiring { detach: self.detach, single: self.single }
     }
 }
 
@@ -354,4 +285,51 @@ fn default_margin() -> Option<f32> {
 
 fn default_checkpoint() -> usize {
     100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINI: &str = include_str!("../../recipes/twn-mini.toml");
+
+    fn read(text: &str) -> Result<Recipe, String> {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("recipe.toml");
+        fs_err::write(&path, text).expect("writable");
+        Recipe::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check_refused(from: &str, to: &str, want: &str) {
+        assert!(MINI.contains(from), "the recipe has `{from}`");
+        let problem = read(&MINI.replacen(from, to, 1)).expect_err("refused");
+        assert!(problem.contains(want), "{problem}");
+    }
+
+    #[test]
+    fn the_shipped_recipe_is_read() {
+        let recipe = read(MINI).expect("valid");
+        assert_eq!((recipe.adapters.reasoning_rank, recipe.adapters.embedding_rank), (8, 12));
+        assert!(recipe.wiring.detach && !recipe.wiring.single);
+        let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
+        assert_eq!(names, ["reasoning", "embedding", "policy"]);
+        let rates = &recipe.stages[1];
+        assert!(rates.learning_rate_at(0) < rates.learning_rate_at(8));
+        assert!((rates.learning_rate_at(8) - rates.learning_rate).abs() < 1e-12);
+        assert!(rates.learning_rate_at(96) < 0.11 * rates.learning_rate);
+    }
+
+    #[test]
+    fn wrong_recipes_are_refused() {
+        check_refused("queries = 4", "queries = 0", "`adapters.queries` is 0");
+        check_refused("seed =", "sead =", "unknown field `sead`");
+        check_refused("steps = 56", "steps = 0", "at least 1");
+        check_refused("warmup = 5", "warmup = 57", "longer than the stage");
+        check_refused("teacher = \"minilm\"", "", "names no `teacher`");
+        check_refused("thought = 1.0", "thought = 0.0", "every weight is 0");
+        check_refused("resolving = 160", "riddles = 160", "names `riddles`");
+        check_refused("name = \"embedding\"", "name = \"reasoning\"", "two stages");
+        check_refused("group = 8", "group = 1", "groups of 2 or more");
+    }
 }

@@ -36,8 +36,17 @@ pub struct Sequencer {
     tokenizer: Tokenize,
     open: Vec<u32>,
     close: String,
-    content_tokens_max: usize,
+    limits: SequenceLimits,
     thought_tokens_max: usize,
+}
+
+/// The most tokens of a sequence's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceLimits {
+    /// Of a content; longer ones are cut.
+    pub content: usize,
+    /// Of template, instruction and opening marker; longer ones are refused.
+    pub frame: usize,
 }
 
 impl std::fmt::Debug for Sequencer {
@@ -47,14 +56,14 @@ impl std::fmt::Debug for Sequencer {
 }
 
 impl Sequencer {
-    /// Makes a sequencer that cuts contents to `content_tokens_max` tokens.
+    /// Makes a sequencer that keeps to `limits`.
     ///
     /// # Errors
     /// Fails when the chat template or the tokenizer cannot be used.
     pub fn new(
         checkpoint: &Checkpoint,
         manifest: &Manifest,
-        content_tokens_max: usize,
+        limits: SequenceLimits,
     ) -> Result<Self, TrainError> {
         let prompter = Prompter::of(checkpoint, manifest, checkpoint.config.max_positions)?;
         let tokenizer = checkpoint.tokenizer.clone();
@@ -68,7 +77,7 @@ impl Sequencer {
             tokenizer: Box::new(tokenizer),
             open,
             close: manifest.thought.close.clone(),
-            content_tokens_max,
+            limits,
             thought_tokens_max: manifest.thought.token_budget as usize,
         })
     }
@@ -122,7 +131,14 @@ impl Sequencer {
             kind,
         };
         let mut prompt = self.prompter.prepare(&input)?;
-        let cut = prompt.content.len().saturating_sub(self.content_tokens_max);
+        let frame = prompt.tokens.len() - prompt.content.len() + self.open.len();
+        if frame > self.limits.frame {
+            return Err(TrainError::recipe(format!(
+                "an example's instruction and the template have {frame} tokens, at most {}",
+                self.limits.frame
+            )));
+        }
+        let cut = prompt.content.len().saturating_sub(self.limits.content);
         if cut > 0 {
             let end = prompt.content.end;
             prompt.tokens.drain(end - cut..end);

@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, TensorData},
 };
+use serde::{Deserialize, Serialize};
 use twn_encoder::{
     Checkpoint,
     adapter::{Adapters, Interface},
@@ -28,7 +29,8 @@ pub struct Student {
 }
 
 /// How the adapters meet while training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Wiring {
     /// Stops the contrastive gradient at the interface, as the paper does. Without it the
     /// gradient runs on into the reasoning adapter (where the interface is the cache).

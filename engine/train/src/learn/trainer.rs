@@ -18,11 +18,11 @@ use twn_encoder::{
 
 use super::{
     AdamW, Draw, Example, OptimizerState, ParameterGradients, Place, PolicyFigures, Recipe,
-    Sequencer, Stage, StepLosses, Student, Teacher, TrainError, checkpoint, closed_form,
-    policy::Reinforcement, read_examples, run_step,
+    SequenceLimits, Sequencer, Stage, StepLosses, Student, Teacher, TrainError, checkpoint,
+    closed_form, policy::Reinforcement, read_examples, run_step,
 };
 
-/// Texts beyond contents: template, instruction, markers.
+/// Tokens beside content and thought: template, instruction, markers.
 const FRAME_TOKENS: usize = 128;
 
 /// What to run, and where.
@@ -110,7 +110,7 @@ pub fn train(
         None => {
             let adapters = match &options.adapters {
                 Some(folder) => Adapters::read(folder, &opened, device)?,
-                None => Adapters::planned(&opened, &recipe.adapters.plan(), recipe.seed, device),
+                None => Adapters::planned(&opened, &recipe.adapters, recipe.seed, device),
             };
             (Place { recipe: digest.clone(), stage: 0, step: 0 }, adapters, None)
         }
@@ -128,12 +128,28 @@ pub fn train(
         started: Instant::now(),
         seconds_max: options.seconds_max,
     };
-    let sequencer = Sequencer::new(&opened, &adapters.manifest, recipe.content_tokens_max)?;
-    let positions = recipe.content_tokens_max
-        + recipe.adapters.thought.token_budget as usize
-        + recipe.adapters.queries
-        + FRAME_TOKENS;
-    let mut student = Student::new(&opened, adapters, positions, recipe.adapters.wiring(), device)?;
+    let positions = FRAME_TOKENS
+        .saturating_add(recipe.content_tokens_max)
+        .saturating_add(adapters.manifest.thought.token_budget as usize)
+        .saturating_add(adapters.queries.count());
+    let max = opened.config.max_positions;
+    if positions > max {
+        let problem = format!("texts with thoughts may have {positions} tokens, the model {max}");
+        return Err(TrainError::recipe(problem));
+    }
+    let limits = SequenceLimits { content: recipe.content_tokens_max, frame: FRAME_TOKENS };
+    let sequencer = Sequencer::new(&opened, &adapters.manifest, limits)?;
+    if let Some(teacher) = &run.teacher {
+        let own = adapters.pooler.dimension(opened.config.hidden_size);
+        if teacher.dimension() != own {
+            let problem = format!(
+                "the teacher's vectors have {} dimensions, the adapters' {own}",
+                teacher.dimension()
+            );
+            return Err(TrainError::recipe(problem));
+        }
+    }
+    let mut student = Student::new(&opened, adapters, positions, recipe.wiring, device)?;
     if begun_afresh && options.adapters.is_none() {
         run.start_mean_projection(&mut student, &sequencer)?;
     }
@@ -152,9 +168,6 @@ impl Run<'_> {
         let (Some(teacher), true) = (&self.teacher, pooling != Pooling::Queries) else {
             return Ok(());
         };
-        if self.recipe.adapters.dimension != Some(teacher.dimension()) {
-            return Ok(());
-        }
         closed_form::fit_mean_projection(student, sequencer, teacher, &self.data, self.recipe.seed)
     }
 
@@ -170,7 +183,8 @@ impl Run<'_> {
         for (index, stage) in self.recipe.stages.iter().enumerate().skip(first) {
             let step = if index == first { place.step } else { 0 };
             let mut optimizer = match state.take().filter(|_| step > 0) {
-                Some(state) => AdamW::resume(stage.optimizer, state, &student.adapters),
+                Some(state) => AdamW::resume(stage.optimizer, state, &student.adapters)
+                    .ok_or_else(|| TrainError::file(&self.folder, "moments fit no parameter"))?,
                 None => AdamW::new(stage.optimizer),
             };
             let end;
