@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use twn_encoder::Activations;
 
 use crate::peer::{Peer, PeerCommand, PeerError};
 
@@ -74,6 +75,7 @@ pub(crate) struct Cost {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     F32,
+    Int16,
     Int8,
 }
 
@@ -98,6 +100,8 @@ pub(crate) enum Adapters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ours {
     pub(crate) precision: Precision,
+    /// How products with quantised weights round their inputs; without effect on f32.
+    pub(crate) activations: Activations,
     pub(crate) adapters: Adapters,
 }
 
@@ -117,9 +121,18 @@ pub(crate) enum Entrant {
 }
 
 impl Ours {
-    /// Without adapters.
+    /// As it is served, without adapters.
     pub(crate) fn plain(precision: Precision) -> Self {
-        Self { precision, adapters: Adapters::None }
+        Self { precision, activations: Activations::default(), adapters: Adapters::None }
+    }
+
+    /// What its linear layers multiply with.
+    pub(crate) fn arithmetic(self) -> Arithmetic {
+        match (self.precision, self.activations) {
+            (Precision::Reference, _) => Arithmetic::F32,
+            (_, Activations::Int16) => Arithmetic::Int16,
+            (_, Activations::Int8) => Arithmetic::Int8,
+        }
     }
 }
 
@@ -130,6 +143,9 @@ impl fmt::Display for Ours {
             Precision::EightBit => "ours 8-bit",
             Precision::FourBit => "ours 4-bit",
         })?;
+        if self.arithmetic() == Arithmetic::Int8 {
+            f.write_str(" (int8)")?;
+        }
         match self.adapters {
             Adapters::None => Ok(()),
             Adapters::RankEight => f.write_str(" with adapters"),

@@ -155,9 +155,10 @@ fn write_report(report: &Report<Circumstances>, output: &mut dyn Write) -> anyho
     let limits = &environment.limits;
     writeln!(
         output,
-        "limits ({}): {:.0} GFLOP/s f32, {:.0} GOP/s int8, {:.1} GB/s read",
+        "limits ({}): {:.0} GFLOP/s f32, {:.0} GOP/s int16, {:.0} GOP/s int8, {:.1} GB/s read",
         limits.instructions,
         limits.f32_operations_per_s / 1e9,
+        limits.int16_operations_per_s / 1e9,
         limits.int8_operations_per_s / 1e9,
         limits.read_bytes_per_s / 1e9,
     )?;

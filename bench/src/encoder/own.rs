@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, ensure};
 
+use twn_encoder::Activations;
+
 use super::{
-    contestant::{Engine, Order, Ours, Precision},
+    contestant::{Adapters, Engine, Order, Ours, Precision},
     drive::Field,
 };
 use crate::rows::{Row, Target};
@@ -14,6 +16,13 @@ use crate::rows::{Row, Target};
 const REASONED_REQUESTS: usize = 8;
 const THOUGHTS: usize = 4;
 const THOUGHT_TOKENS: usize = 64;
+
+/// What the fast precisions are compared with.
+const REFERENCE: Ours = Ours {
+    precision: Precision::Reference,
+    activations: Activations::Int16,
+    adapters: Adapters::None,
+};
 
 /// Questions whose greedy thoughts are compared.
 const PROMPTS: [&str; 10] = [
@@ -33,7 +42,7 @@ const PROMPTS: [&str; 10] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Check {
     kind: Kind,
-    precision: Precision,
+    ours: Ours,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,15 +70,21 @@ pub(crate) struct Effort {
 impl Check {
     /// Every row, in the order of the report.
     pub(crate) fn all() -> Vec<Self> {
-        let of = |kind| {
-            [Precision::FourBit, Precision::EightBit].map(|precision| Self { kind, precision })
-        };
-        KINDS.into_iter().flat_map(of).collect()
+        let served = [Precision::FourBit, Precision::EightBit].map(Ours::plain);
+        let mut checks = Vec::new();
+        for kind in KINDS {
+            checks.extend(served.map(|ours| Self { kind, ours }));
+            if matches!(kind, Kind::MeanCosine | Kind::LeastCosine | Kind::Thoughts) {
+                let int8 = served.map(|ours| Ours { activations: Activations::Int8, ..ours });
+                checks.extend(int8.map(|ours| Self { kind, ours }));
+            }
+        }
+        checks
     }
 
     /// The row's name.
     pub(crate) fn what(&self) -> String {
-        let ours = Ours::plain(self.precision);
+        let ours = self.ours;
         match self.kind {
             Kind::Concurrency => {
                 format!("{REASONED_REQUESTS} reasoned requests at once vs in turn: {ours}")
@@ -95,7 +110,7 @@ impl Check {
     }
 
     fn target(self) -> Option<Target> {
-        match (self.kind, self.precision) {
+        match (self.kind, self.ours.precision) {
             (Kind::Concurrency, _) => Some(Target::at_least(2.0)),
             (Kind::Tail, _) => Some(Target::at_most(3.0)),
             (Kind::MeanCosine, Precision::EightBit) => Some(Target::at_least(0.999)),
@@ -123,25 +138,25 @@ pub(crate) fn measure(
 struct Judge<'a, 'b> {
     field: &'a mut Field<'b>,
     effort: &'a Effort,
-    cosines: BTreeMap<Precision, Vec<f64>>,
+    cosines: BTreeMap<Ours, Vec<f64>>,
 }
 
 impl Judge<'_, '_> {
     fn row(&mut self, check: Check) -> anyhow::Result<Row> {
-        let precision = check.precision;
-        if self.field.engine(Ours::plain(precision))?.is_none() {
+        let ours = check.ours;
+        if self.field.engine(ours)?.is_none() {
             let row = check.row(&[], &[]);
             return Ok(row.with_note("this program is built without the encoder"));
         }
         match check.kind {
             Kind::Concurrency => {
                 let repeat = self.effort.repeat;
-                let (at_once, in_turn) = concurrency(self.engine(precision)?, repeat)?;
+                let (at_once, in_turn) = concurrency(self.engine(ours)?, repeat)?;
                 Ok(check.row(&at_once, &in_turn))
             }
             Kind::Tail => {
                 let effort = self.effort;
-                let (beside, alone) = latencies(self.engine(precision)?, effort)?;
+                let (beside, alone) = latencies(self.engine(ours)?, effort)?;
                 let samples = beside.len();
                 let (beside, alone) = (p99_ms(beside)?, p99_ms(alone)?);
                 Ok(Row { samples, ..check.row(&[beside], &[alone]) })
@@ -149,19 +164,16 @@ impl Judge<'_, '_> {
             Kind::MeanCosine | Kind::LeastCosine => self.cosine_row(check),
             Kind::Thoughts => {
                 let prompts = PROMPTS.map(str::to_owned);
-                let want =
-                    self.engine(Precision::Reference)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
-                let got = self.engine(precision)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
+                let want = self.engine(REFERENCE)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
+                let got = self.engine(ours)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
                 let same = count_same(&got, &want)? as f64;
                 Ok(Row { samples: PROMPTS.len(), ..check.row(&[same], &[PROMPTS.len() as f64]) })
             }
         }
     }
 
-    fn engine(&mut self, precision: Precision) -> anyhow::Result<&mut dyn Engine> {
-        self.field
-            .engine(Ours::plain(precision))?
-            .with_context(|| format!("no {}", Ours::plain(precision)))
+    fn engine(&mut self, ours: Ours) -> anyhow::Result<&mut dyn Engine> {
+        self.field.engine(ours)?.with_context(|| format!("no {ours}"))
     }
 
     fn cosine_row(&mut self, check: Check) -> anyhow::Result<Row> {
@@ -169,12 +181,12 @@ impl Judge<'_, '_> {
         if texts.is_empty() {
             return Ok(check.row(&[], &[]).with_note("no texts were given, see --texts"));
         }
-        if !self.cosines.contains_key(&check.precision) {
-            let want = self.engine(Precision::Reference)?.embed(texts)?;
-            let got = self.engine(check.precision)?.embed(texts)?;
-            self.cosines.insert(check.precision, cosines(&got, &want, texts.len())?);
+        if !self.cosines.contains_key(&check.ours) {
+            let want = self.engine(REFERENCE)?.embed(texts)?;
+            let got = self.engine(check.ours)?.embed(texts)?;
+            self.cosines.insert(check.ours, cosines(&got, &want, texts.len())?);
         }
-        let cosines = &self.cosines[&check.precision];
+        let cosines = &self.cosines[&check.ours];
         let figure = match check.kind {
             Kind::MeanCosine => cosines.iter().sum::<f64>() / cosines.len() as f64,
             _ => cosines.iter().copied().fold(f64::INFINITY, f64::min),

@@ -1,5 +1,7 @@
 //! Which speeds are compared, and what the ratios should be.
 
+use twn_encoder::Activations;
+
 use super::{
     contestant::{Adapters, Entrant, Other, Ours, Precision},
     workload::Workload,
@@ -38,16 +40,19 @@ const FAST: [(Precision, Other, f64); 2] =
 /// Every pairing, in the order of the report.
 pub(crate) fn pairings() -> Vec<Pairing> {
     let mut pairings = Vec::new();
-    for (precision, peer, decode_bound) in FAST {
-        let with = |workload, bound| Pairing {
-            workload,
-            ours: Ours::plain(precision),
-            peer: Entrant::Other(peer),
-            target: Target::at_least(bound),
-        };
-        pairings.extend(PREFILLS.map(|prefill| with(prefill, 1.5)));
-        pairings.push(with(DECODE_ONE, decode_bound));
-        pairings.push(with(DECODE_EIGHT, 2.0));
+    // llama.cpp rounds activations to int8; ours are compared with both of our roundings.
+    for activations in [Activations::Int16, Activations::Int8] {
+        for (precision, peer, decode_bound) in FAST {
+            let with = |workload, bound| Pairing {
+                workload,
+                ours: Ours { activations, ..Ours::plain(precision) },
+                peer: Entrant::Other(peer),
+                target: Target::at_least(bound),
+            };
+            pairings.extend(PREFILLS.map(|prefill| with(prefill, 1.5)));
+            pairings.push(with(DECODE_ONE, decode_bound));
+            pairings.push(with(DECODE_EIGHT, 2.0));
+        }
     }
     for (precision, ..) in FAST {
         let with = |workload, bound| Pairing {
@@ -62,7 +67,7 @@ pub(crate) fn pairings() -> Vec<Pairing> {
     for (precision, ..) in FAST {
         pairings.extend([PREFILLS[0], DECODE_ONE].map(|workload| Pairing {
             workload,
-            ours: Ours { precision, adapters: Adapters::RankEight },
+            ours: Ours { adapters: Adapters::RankEight, ..Ours::plain(precision) },
             peer: Entrant::Ours(Ours::plain(precision)),
             target: Target::at_least(0.9),
         }));
@@ -80,8 +85,9 @@ mod tests {
     fn every_row_has_its_own_name() {
         let names: BTreeSet<_> = pairings().iter().map(Pairing::what).collect();
         assert_eq!(names.len(), pairings().len());
-        assert_eq!(names.len(), 2 * 5 + 2 * 4 + 2 * 2);
+        assert_eq!(names.len(), 2 * 2 * 5 + 2 * 4 + 2 * 2);
         assert!(names.contains("prefill 8x128: ours 4-bit vs llama.cpp q4_0"));
+        assert!(names.contains("decode batch 8: ours 4-bit (int8) vs llama.cpp q4_0"));
         assert!(names.contains("decode batch 1: ours 8-bit with adapters vs ours 8-bit"));
     }
 

@@ -48,7 +48,7 @@ impl Engine for Fake {
             multiply_adds_per_token: 1_000_000,
             weight_bytes_per_step: 1_000_000,
             cache_bytes_per_position: 0,
-            arithmetic: Arithmetic::Int8,
+            arithmetic: Arithmetic::Int16,
         }
     }
 
@@ -121,6 +121,7 @@ const LIMITS: Limits = Limits {
     threads: 2,
     instructions: "none",
     f32_operations_per_s: 1e9,
+    int16_operations_per_s: 4e9,
     int8_operations_per_s: 4e9,
     read_bytes_per_s: 1e9,
 };
@@ -218,7 +219,7 @@ fn what_cannot_be_compared_says_why() {
     let without = of(own_rows(false, 3));
     assert_eq!(without.len(), Check::all().len());
     let without_texts = of(own_rows(true, 0));
-    assert_eq!(without_texts.len(), 4);
+    assert_eq!(without_texts.len(), 8);
     assert!(without_texts[0].contains("--texts"));
 }
 

@@ -41,6 +41,7 @@ impl Workload {
             Self::Prefill { .. } => {
                 let operations_per_s = match cost.arithmetic {
                     Arithmetic::F32 => limits.f32_operations_per_s,
+                    Arithmetic::Int16 => limits.int16_operations_per_s,
                     Arithmetic::Int8 => limits.int8_operations_per_s,
                 };
                 operations_per_s / (2.0 * cost.multiply_adds_per_token as f64)
@@ -72,6 +73,7 @@ mod tests {
         threads: 2,
         instructions: "none",
         f32_operations_per_s: 200e9,
+        int16_operations_per_s: 400e9,
         int8_operations_per_s: 800e9,
         read_bytes_per_s: 20e9,
     };
@@ -94,6 +96,8 @@ mod tests {
         };
         let prefill = Workload::Prefill { batch: 1, tokens: 128 };
         assert_eq!(prefill.speed_limit(&cost, &LIMITS), 4_000.0);
+        cost.arithmetic = Arithmetic::Int16;
+        assert_eq!(prefill.speed_limit(&cost, &LIMITS), 2_000.0);
         cost.arithmetic = Arithmetic::F32;
         assert_eq!(prefill.speed_limit(&cost, &LIMITS), 1_000.0);
         // 400 positions of 50 kB are 20 MB for each sequence, beside 80 MB of weights.

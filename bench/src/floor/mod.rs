@@ -27,6 +27,8 @@ pub(crate) struct Limits {
     pub(crate) instructions: &'static str,
     /// Additions and multiplications of f32, counted apart.
     pub(crate) f32_operations_per_s: f64,
+    /// Additions and multiplications of 16-bit integers into 32-bit sums, counted apart.
+    pub(crate) int16_operations_per_s: f64,
     /// Additions and multiplications of 8-bit integers into 32-bit sums, counted apart.
     pub(crate) int8_operations_per_s: f64,
     /// From main memory.
@@ -41,6 +43,7 @@ impl Limits {
             best_rate(threads, |_| run(ARITHMETIC_ROUNDS) as f64, &vec![(); threads])
         };
         let f32_operations_per_s = arithmetic(&|rounds| kernels.multiply_f32(rounds));
+        let int16_operations_per_s = arithmetic(&|rounds| kernels.multiply_int16(rounds));
         let int8_operations_per_s = arithmetic(&|rounds| kernels.multiply_int8(rounds));
         // Written before it is read, so that every page is there.
         let buffers = vec![vec![1u64; BUFFER_BYTES / size_of::<u64>()]; threads];
@@ -53,6 +56,7 @@ impl Limits {
             threads,
             instructions: kernels.name(),
             f32_operations_per_s,
+            int16_operations_per_s,
             int8_operations_per_s,
             read_bytes_per_s,
         }
@@ -64,6 +68,7 @@ impl Limits {
             threads: self.threads,
             instructions: self.instructions,
             f32_operations_per_s: self.f32_operations_per_s.max(other.f32_operations_per_s),
+            int16_operations_per_s: self.int16_operations_per_s.max(other.int16_operations_per_s),
             int8_operations_per_s: self.int8_operations_per_s.max(other.int8_operations_per_s),
             read_bytes_per_s: self.read_bytes_per_s.max(other.read_bytes_per_s),
         }
@@ -111,6 +116,7 @@ mod tests {
             threads: 2,
             instructions: "none",
             f32_operations_per_s,
+            int16_operations_per_s: 6.0,
             int8_operations_per_s: 7.0,
             read_bytes_per_s,
         };
@@ -123,7 +129,8 @@ mod tests {
             let numbers: Vec<u64> = (0..10_007).map(|number| number * number).collect();
             let want: u64 = numbers.iter().sum();
             assert_eq!(kernels.sum(&numbers), want, "{}", kernels.name());
-            for run in [Kernels::multiply_f32, Kernels::multiply_int8] {
+            let products = [Kernels::multiply_f32, Kernels::multiply_int16, Kernels::multiply_int8];
+            for run in products {
                 let (one, two) = (run(kernels, 1_000), run(kernels, 2_000));
                 assert!(one > 0 && two == 2 * one, "{}", kernels.name());
             }

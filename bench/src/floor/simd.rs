@@ -65,6 +65,20 @@ impl Kernels {
         }
     }
 
+    /// Multiplies and adds 16-bit integers for `rounds` rounds; returns the number of
+    /// operations.
+    pub(crate) fn multiply_int16(self, rounds: u64) -> u64 {
+        match self {
+            // SAFETY: `all_supported` names these kernels only where their features are.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { x86::multiply_int16_avx512(rounds) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { x86::multiply_int16_avx2(rounds) },
+            Self::Portable => portable::multiply_int16(rounds),
+        }
+    }
+
     /// Multiplies and adds 8-bit integers for `rounds` rounds; returns the number of
     /// operations.
     pub(crate) fn multiply_int8(self, rounds: u64) -> u64 {
@@ -109,14 +123,23 @@ mod portable {
         rounds * 2 * LANES as u64
     }
 
+    pub(super) fn multiply_int16(rounds: u64) -> u64 {
+        multiply::<i16>(rounds, 3, 5)
+    }
+
     pub(super) fn multiply_int8(rounds: u64) -> u64 {
-        let (left, right) = (black_box([3i8; LANES]), black_box([5i8; LANES]));
+        multiply::<i8>(rounds, 3, 5)
+    }
+
+    fn multiply<T: Copy + Into<i32>>(rounds: u64, left: T, right: T) -> u64 {
+        let (left, right) = (black_box([left; LANES]), black_box([right; LANES]));
         let mut sums = [0i32; LANES];
         for _ in 0..rounds {
             // Read anew in every round, or the loop becomes one product.
             let left = black_box(&left);
             for ((sum, left), right) in sums.iter_mut().zip(left).zip(&right) {
-                *sum = sum.wrapping_add(i32::from(*left) * i32::from(*right));
+                let (left, right): (i32, i32) = ((*left).into(), (*right).into());
+                *sum = sum.wrapping_add(left * right);
             }
         }
         black_box(sums);
@@ -161,6 +184,34 @@ mod x86 {
         }
         black_box(sums);
         rounds * (2 * 8 * NARROW) as u64
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn multiply_int16_avx512(rounds: u64) -> u64 {
+        let (left, right) = (_mm512_set1_epi16(black_box(3)), _mm512_set1_epi16(black_box(5)));
+        let mut sums = [_mm512_setzero_si512(); WIDE];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpwssd_epi32(*sum, left, right);
+            }
+        }
+        black_box(sums);
+        rounds * (2 * 32 * WIDE) as u64
+    }
+
+    /// One instruction to multiply and add pairs, and one to add.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn multiply_int16_avx2(rounds: u64) -> u64 {
+        let right = _mm256_set1_epi16(black_box(5));
+        let mut sums = [_mm256_setzero_si256(); NARROW];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                // The sum is the left factor too, or the product would leave the loop.
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(*sum, right));
+            }
+        }
+        black_box(sums);
+        rounds * (2 * 16 * NARROW) as u64
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]

@@ -13,7 +13,7 @@ use twn_encoder::{
     Content, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions, Thought, ThoughtOptions,
 };
 
-use super::contestant::{Adapters, Arithmetic, Contestant, Cost, Engine, Order, Ours, Precision};
+use super::contestant::{Adapters, Contestant, Cost, Engine, Order, Ours, Precision};
 use requests::Requests;
 use speed::Speed;
 
@@ -51,6 +51,7 @@ impl OurEngine {
         let options = LoadOptions {
             device: device.to_owned(),
             precision,
+            activations: self.ours.activations,
             threads: self.threads,
             context_tokens: CONTEXT_TOKENS,
             ..LoadOptions::new(&self.model)
@@ -84,6 +85,7 @@ impl Contestant for OurEngine {
             "threads": decoder.map(|decoder| decoder.options().threads),
             "weight_bytes": decoder.map(|decoder| decoder.weight_bytes()),
             "half_cache": decoder.map(|decoder| decoder.options().half_cache),
+            "activations": decoder.map(|_| self.ours.activations.name()),
             "adapters": self.ours.adapters == Adapters::RankEight,
         }))
     }
@@ -108,10 +110,7 @@ impl Engine for OurEngine {
             multiply_adds_per_token: layers,
             weight_bytes_per_step: bytes as u64,
             cache_bytes_per_position: cache as u64,
-            arithmetic: match self.ours.precision {
-                Precision::Reference => Arithmetic::F32,
-                Precision::EightBit | Precision::FourBit => Arithmetic::Int8,
-            },
+            arithmetic: self.ours.arithmetic(),
         }
     }
 

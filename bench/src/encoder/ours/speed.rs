@@ -33,8 +33,13 @@ impl Speed {
         let backbone = match precision {
             None => Backbone::load(config, tensors, CONTEXT_TOKENS, &open_device("flex")?)?,
             Some(precision) => {
-                let options =
-                    FusedOptions { precision, threads, ..FusedOptions::new(CONTEXT_TOKENS) };
+                let activations = ours.activations;
+                let options = FusedOptions {
+                    precision,
+                    activations,
+                    threads,
+                    ..FusedOptions::new(CONTEXT_TOKENS)
+                };
                 Backbone::load_fused(config, tensors, &options)?
             }
         };

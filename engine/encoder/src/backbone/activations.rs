@@ -9,7 +9,9 @@ use crate::error::EncoderError;
 
 /// How finely the fused pass rounds activations before products with quantised weights.
 /// Beside f32 weights activations are f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Activations {
     /// 8 bits in blocks of 32: faster prompts, but greedy thoughts part from f32's sooner.
