@@ -131,7 +131,7 @@ pub(crate) fn measure(
     field: &mut Field<'_>,
     effort: &Effort,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut judge = Judge { field, effort, cosines: BTreeMap::new() };
+    let mut judge = Judge { field, effort, cosines: BTreeMap::new(), reference: None };
     checks.iter().map(|check| judge.row(*check).with_context(|| check.what())).collect()
 }
 
@@ -139,6 +139,14 @@ struct Judge<'a, 'b> {
     field: &'a mut Field<'b>,
     effort: &'a Effort,
     cosines: BTreeMap<Ours, Vec<f64>>,
+    /// f32 is slow: it embeds and thinks once.
+    reference: Option<Answers>,
+}
+
+/// What one of ours makes of the texts and of the prompts.
+struct Answers {
+    embeddings: Vec<Vec<f32>>,
+    thoughts: Vec<String>,
 }
 
 impl Judge<'_, '_> {
@@ -164,9 +172,8 @@ impl Judge<'_, '_> {
             Kind::MeanCosine | Kind::LeastCosine => self.cosine_row(check),
             Kind::Thoughts => {
                 let prompts = PROMPTS.map(str::to_owned);
-                let want = self.engine(REFERENCE)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
                 let got = self.engine(ours)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
-                let same = count_same(&got, &want)? as f64;
+                let same = count_same(&got, &self.reference()?.thoughts)? as f64;
                 Ok(Row { samples: PROMPTS.len(), ..check.row(&[same], &[PROMPTS.len() as f64]) })
             }
         }
@@ -176,15 +183,26 @@ impl Judge<'_, '_> {
         self.field.engine(ours)?.with_context(|| format!("no {ours}"))
     }
 
+    fn reference(&mut self) -> anyhow::Result<&Answers> {
+        if self.reference.is_none() {
+            let texts = &self.effort.texts;
+            let engine = self.engine(REFERENCE)?;
+            let embeddings = engine.embed(texts)?;
+            let thoughts = engine.think_greedily(&PROMPTS.map(str::to_owned), THOUGHT_TOKENS)?;
+            self.reference = Some(Answers { embeddings, thoughts });
+        }
+        self.reference.as_ref().context("was just made")
+    }
+
     fn cosine_row(&mut self, check: Check) -> anyhow::Result<Row> {
         let texts = &self.effort.texts;
         if texts.is_empty() {
             return Ok(check.row(&[], &[]).with_note("no texts were given, see --texts"));
         }
         if !self.cosines.contains_key(&check.ours) {
-            let want = self.engine(REFERENCE)?.embed(texts)?;
             let got = self.engine(check.ours)?.embed(texts)?;
-            self.cosines.insert(check.ours, cosines(&got, &want, texts.len())?);
+            let cosines = cosines(&got, &self.reference()?.embeddings, texts.len())?;
+            self.cosines.insert(check.ours, cosines);
         }
         let cosines = &self.cosines[&check.ours];
         let figure = match check.kind {
