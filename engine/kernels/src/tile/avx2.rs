@@ -95,9 +95,13 @@ unsafe fn four_part<const M: usize, const S: usize>(
                 }
             }
         }
-        let sums = sums.map(|sums| sums.map(|sum| _mm256_madd_epi16(sum, ones)));
-        add_scaled::<M, S>(first, step, sums, out);
-        add_offsets::<M, S>(first, step, out);
+        // A loop: closures in closures are calls, and keep the sums out of registers.
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = _mm256_madd_epi16(*sum, ones);
+            }
+        }
+        add_scaled::<M, S, true>(first, step, &sums, out);
     }
 }
 
@@ -150,7 +154,7 @@ unsafe fn eight_part<const M: usize, const S: usize>(
                 }
             }
         }
-        add_scaled::<M, S>(first, step, sums, out);
+        add_scaled::<M, S, false>(first, step, &sums, out);
     }
 }
 
@@ -168,48 +172,35 @@ pub(super) unsafe fn load_pair<const M: usize>(bytes: *const u8, index: usize) -
     }
 }
 
-/// Adds a block's integer sums, scaled, to the totals.
+/// Adds a block's integer sums, scaled, to the totals; and where `OFFSETS`, the weights'
+/// offsets times the sums of the block's activations.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn add_scaled<const M: usize, const S: usize>(
+pub(super) unsafe fn add_scaled<const M: usize, const S: usize, const OFFSETS: bool>(
     first: usize,
     step: Step<'_>,
-    sums: [[__m256i; 2]; S],
+    sums: &[[__m256i; 2]; S],
     out: &mut TileOutputs,
 ) {
     // SAFETY: the caller's promise; all offsets lie within the block and the outputs.
     unsafe {
         let scales = load_scales(step.weights.scales.add(step.block * GROUP).cast());
+        let offsets = match OFFSETS {
+            true => load_scales(step.weights.offsets.add(step.block * GROUP).cast()),
+            false => scales,
+        };
         for (row, sums) in sums.iter().enumerate() {
-            let by = step.rows.scales.add(step.block * M + first + row).read();
-            let by = _mm256_set1_ps(by);
+            let at = step.block * M + first + row;
+            let by = _mm256_set1_ps(step.rows.scales.add(at).read());
             for (half, sum) in sums.iter().enumerate() {
                 let to = out.as_mut_ptr().add((first + row) * GROUP + half * 8);
                 let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*sum), by);
-                let total = _mm256_fmadd_ps(product, scales[half], _mm256_loadu_ps(to));
+                let mut total = _mm256_fmadd_ps(product, scales[half], _mm256_loadu_ps(to));
+                if OFFSETS {
+                    let sum = _mm256_set1_ps(step.rows.sums.add(at).read());
+                    total = _mm256_fmadd_ps(offsets[half], sum, total);
+                }
                 _mm256_storeu_ps(to, total);
-            }
-        }
-    }
-}
-
-/// Adds the weights' offsets times the sums of a block's activations to the totals.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn add_offsets<const M: usize, const S: usize>(
-    first: usize,
-    step: Step<'_>,
-    out: &mut TileOutputs,
-) {
-    // SAFETY: the caller's promise; all offsets lie within the block and the outputs.
-    unsafe {
-        let offsets = load_scales(step.weights.offsets.add(step.block * GROUP).cast());
-        for row in 0..S {
-            let sum = step.rows.sums.add(step.block * M + first + row).read();
-            let sum = _mm256_set1_ps(sum);
-            for (half, offset) in offsets.iter().enumerate() {
-                let to = out.as_mut_ptr().add((first + row) * GROUP + half * 8);
-                _mm256_storeu_ps(to, _mm256_fmadd_ps(*offset, sum, _mm256_loadu_ps(to)));
             }
         }
     }

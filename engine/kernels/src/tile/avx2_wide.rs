@@ -8,7 +8,7 @@ use std::{arch::x86_64::*, hint::black_box};
 
 use super::{
     GroupWeights, TileOutputs,
-    avx2::{STEP, Step, add_offsets, add_scaled, broadcast, in_steps, load_pair},
+    avx2::{STEP, Step, add_scaled, broadcast, in_steps, load_pair},
 };
 use crate::{
     activations::Slot,
@@ -60,8 +60,7 @@ unsafe fn four_part<const M: usize, const S: usize>(
             let high = words.map(|words| _mm256_srli_epi16::<12>(words));
             add_pairs::<M, S>(&mut sums, high, values, (quad + 4) * M, 1);
         }
-        add_scaled::<M, S>(first, step, sums, out);
-        add_offsets::<M, S>(first, step, out);
+        add_scaled::<M, S, true>(first, step, &sums, out);
     }
 }
 
@@ -110,7 +109,7 @@ unsafe fn eight_part<const M: usize, const S: usize>(
             let high = words.map(|words| _mm256_srli_epi16::<8>(words));
             add_pairs::<M, S>(&mut sums, high, values, quad * M, 1);
         }
-        add_scaled::<M, S>(first, step, sums, out);
+        add_scaled::<M, S, false>(first, step, &sums, out);
     }
 }
 
