@@ -126,12 +126,12 @@ impl Ours {
         Self { precision, activations: Activations::default(), adapters: Adapters::None }
     }
 
-    /// What its linear layers multiply with.
+    /// What its linear layers multiply with in a prompt.
     pub(crate) fn arithmetic(self) -> Arithmetic {
         match (self.precision, self.activations) {
             (Precision::Reference, _) => Arithmetic::F32,
             (_, Activations::Int16) => Arithmetic::Int16,
-            (_, Activations::Int8) => Arithmetic::Int8,
+            (_, Activations::Auto | Activations::Int8) => Arithmetic::Int8,
         }
     }
 }
@@ -143,8 +143,9 @@ impl fmt::Display for Ours {
             Precision::EightBit => "ours 8-bit",
             Precision::FourBit => "ours 4-bit",
         })?;
-        if self.arithmetic() == Arithmetic::Int8 {
-            f.write_str(" (int8)")?;
+        match self.activations {
+            Activations::Auto => {}
+            other => write!(f, " ({other})")?,
         }
         match self.adapters {
             Adapters::None => Ok(()),

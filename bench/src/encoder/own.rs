@@ -20,7 +20,7 @@ const THOUGHT_TOKENS: usize = 64;
 /// What the fast precisions are compared with.
 const REFERENCE: Ours = Ours {
     precision: Precision::Reference,
-    activations: Activations::Int16,
+    activations: Activations::Auto,
     adapters: Adapters::None,
 };
 
@@ -75,8 +75,8 @@ impl Check {
         for kind in KINDS {
             checks.extend(served.map(|ours| Self { kind, ours }));
             if matches!(kind, Kind::MeanCosine | Kind::LeastCosine | Kind::Thoughts) {
-                let int8 = served.map(|ours| Ours { activations: Activations::Int8, ..ours });
-                checks.extend(int8.map(|ours| Self { kind, ours }));
+                let int16 = served.map(|ours| Ours { activations: Activations::Int16, ..ours });
+                checks.extend(int16.map(|ours| Self { kind, ours }));
             }
         }
         checks

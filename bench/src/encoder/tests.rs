@@ -48,7 +48,7 @@ impl Engine for Fake {
             multiply_adds_per_token: 1_000_000,
             weight_bytes_per_step: 1_000_000,
             cache_bytes_per_position: 0,
-            arithmetic: Arithmetic::Int16,
+            arithmetic: Arithmetic::Int8,
         }
     }
 

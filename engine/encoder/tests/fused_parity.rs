@@ -133,15 +133,37 @@ fn any_cut_of_the_default_models_prompt_gives_the_same_bits() {
     let prompts = prompts();
     let prompt = prompts.iter().max_by_key(|prompt| prompt.len()).expect("ten prompts");
     for backbone in [&*STORED, &*EIGHT] {
-        let whole = hidden(backbone, prompt, None);
-        for len in [1, 7, 64, 333] {
-            let mut cache = backbone.new_cache(0);
-            let pieces: Vec<f32> = prompt
-                .chunks(len)
-                .flat_map(|piece| values(extend(backbone, piece, &mut cache, None)))
-                .collect();
-            assert!(pieces == whole, "pieces of {len}");
+        for new_cache in [Backbone::new_cache, Backbone::new_embedding_cache] {
+            let whole = values(extend(backbone, prompt, &mut new_cache(backbone, 0), None));
+            for len in [1, 7, 64, 333] {
+                let mut cache = new_cache(backbone, 0);
+                let pieces: Vec<f32> = prompt
+                    .chunks(len)
+                    .flat_map(|piece| values(extend(backbone, piece, &mut cache, None)))
+                    .collect();
+                assert!(pieces == whole, "pieces of {len}");
+            }
         }
+    }
+}
+
+/// Embeddings are pooled from hidden states of int8 activations.
+#[test]
+fn means_of_an_embeddings_states_are_those_of_the_same_weights_in_f32() {
+    let width = STORED.config().hidden_size;
+    // Without the first position, whose states are extreme.
+    let mean = |states: &[f32]| {
+        let rows = states.chunks_exact(width).skip(1);
+        (0..width).map(|at| rows.clone().map(|row| row[at]).sum()).collect::<Vec<f32>>()
+    };
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    for prompt in prompts() {
+        let mut cache = STORED.new_embedding_cache(0);
+        let got = mean(&values(extend(&STORED, &prompt, &mut cache, None)));
+        let want = mean(&hidden(&REFERENCE, &prompt, None));
+        let cosine = dot(&got, &want) / (dot(&got, &got) * dot(&want, &want)).sqrt();
+        assert!(cosine > 0.999, "{} tokens: {cosine}", prompt.len());
+        assert!(got != mean(&hidden(&STORED, &prompt, None)), "thoughts' caches round otherwise");
     }
 }
 

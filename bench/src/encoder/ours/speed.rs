@@ -56,7 +56,8 @@ impl Speed {
 
     /// Times prompts from empty caches to the logits of each one's last token.
     pub(super) fn prefill(&self, batch: usize, tokens: usize) -> Duration {
-        let mut caches = self.caches(batch);
+        let new = || self.backbone.new_embedding_cache(CONTEXT_TOKENS);
+        let mut caches: Vec<KvCache> = (0..batch).map(|_| new()).collect();
         let started = Instant::now();
         std::hint::black_box(self.run(&mut caches, tokens));
         started.elapsed()
@@ -64,17 +65,14 @@ impl Speed {
 
     /// Times steps of one token for every sequence, after prompts that are not timed.
     pub(super) fn decode(&self, batch: usize, prompt: usize, steps: usize) -> Duration {
-        let mut caches = self.caches(batch);
+        let new = || self.backbone.new_cache(CONTEXT_TOKENS);
+        let mut caches: Vec<KvCache> = (0..batch).map(|_| new()).collect();
         self.run(&mut caches, prompt);
         let started = Instant::now();
         for _ in 0..steps {
             std::hint::black_box(self.run(&mut caches, 1));
         }
         started.elapsed()
-    }
-
-    fn caches(&self, batch: usize) -> Vec<KvCache> {
-        (0..batch).map(|_| self.backbone.new_cache(CONTEXT_TOKENS)).collect()
     }
 
     /// Runs `len` arbitrary tokens of every sequence in one pass; gives the last logits.

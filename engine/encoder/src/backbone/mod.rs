@@ -20,6 +20,7 @@ mod portable;
 mod precision;
 
 use burn::tensor::{Device, Tensor};
+use twn_kernels::ActivationBits;
 
 pub use activations::Activations;
 pub use cache::KvCache;
@@ -130,13 +131,27 @@ impl Backbone {
         }
     }
 
-    /// Makes an empty cache that grows at first use to hold `capacity` positions.
+    /// Makes an empty cache that grows at first use to hold `capacity` positions, for a
+    /// sequence of which tokens are wanted.
     pub fn new_cache(&self, capacity: usize) -> KvCache {
+        self.cache(capacity, Activations::thoughts)
+    }
+
+    /// Makes an empty cache for a sequence of which nothing but an embedding is wanted: see
+    /// [`Activations`].
+    pub fn new_embedding_cache(&self, capacity: usize) -> KvCache {
+        self.cache(capacity, Activations::embeddings)
+    }
+
+    fn cache(&self, capacity: usize, bits: fn(Activations) -> ActivationBits) -> KvCache {
         match &self.execution {
             Execution::Portable(portable) => {
                 KvCache(Memory::Portable(portable.new_cache(capacity)))
             }
-            Execution::Fused(fused) => KvCache(Memory::Fused(fused.decoder().new_cache())),
+            Execution::Fused(fused) => {
+                let cache = fused.decoder().new_cache_for(bits(fused.activations()));
+                KvCache(Memory::Fused(cache))
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl LoadOptions {
             adapters: None,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
-            activations: Activations::Int16,
+            activations: Activations::default(),
             threads: 0,
             context_tokens: 2048,
             seed: 0,

@@ -48,6 +48,14 @@ impl Model {
         }
     }
 
+    /// Makes an empty cache for sequences of a role.
+    pub(crate) fn new_cache(&self, role: Role, capacity: usize) -> KvCache {
+        match role {
+            Role::Reasoning => self.backbone.new_cache(capacity),
+            Role::Embedding => self.backbone.new_embedding_cache(capacity),
+        }
+    }
+
     /// Runs the queries after each cache, which is left as it was: their states after
     /// the final norm, `[caches, K, hidden]`.
     pub(crate) fn query_states(&self, caches: &mut [&mut KvCache]) -> Tensor<3> {

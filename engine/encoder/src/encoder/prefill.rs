@@ -82,7 +82,7 @@ impl Encoder {
             } else if let Some(index) = made.iter().position(|known| known.tokens == prefix) {
                 Prefix::Made { index, is_first: false }
             } else {
-                let cache = self.model.backbone.new_cache(prefix.len());
+                let cache = self.model.new_cache(role, prefix.len());
                 made.push(Sequence::unpooled(prefix.to_vec(), cache));
                 Prefix::Made { index: made.len() - 1, is_first: true }
             });
@@ -95,7 +95,7 @@ impl Encoder {
         let caches = prefixes
             .into_iter()
             .map(|prefix| match prefix {
-                Prefix::None => (self.model.backbone.new_cache(0), 0),
+                Prefix::None => (self.model.new_cache(role, 0), 0),
                 Prefix::Kept(cache) => reused(cache),
                 Prefix::Made { index, is_first: true } => (made[index].cache.clone(), 0),
                 Prefix::Made { index, is_first: false } => reused(made[index].cache.clone()),

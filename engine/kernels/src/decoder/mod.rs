@@ -30,7 +30,8 @@ pub struct DecoderOptions {
     pub threads: usize,
     /// Instruction set.
     pub isa: Isa,
-    /// How finely products with quantised weights round their inputs.
+    /// How finely products with quantised weights round their inputs, where a cache does
+    /// not say otherwise.
     pub activations: ActivationBits,
     /// Keys and values in f16 rather than f32.
     pub half_cache: bool,
@@ -122,7 +123,12 @@ impl Decoder {
 
     /// Makes an empty cache.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.pool)
+        self.new_cache_for(self.options.activations)
+    }
+
+    /// Makes an empty cache; the passes over it round activations to `activations`.
+    pub fn new_cache_for(&self, activations: ActivationBits) -> KvCache {
+        KvCache::new(&self.pool, activations)
     }
 
     /// Packs an adapter for this decoder: in 8 bits beside quantised weights, in f32
@@ -136,12 +142,8 @@ impl Decoder {
     }
 
     /// What the layers' inputs are made of.
-    fn form(&self) -> Form {
-        if self.weights.is_quantised() {
-            Form::Quantised(self.options.activations)
-        } else {
-            Form::Dense
-        }
+    fn form(&self, activations: ActivationBits) -> Form {
+        if self.weights.is_quantised() { Form::Quantised(activations) } else { Form::Dense }
     }
 
     fn adapter_fit(&self) -> Fit {
@@ -175,7 +177,8 @@ impl Decoder {
     ///
     /// # Panics
     /// Panics when the spans' lengths do not add up to T, a span is empty, a position lies
-    /// beyond the rotary tables, or a cache or the adapter was made for another decoder.
+    /// beyond the rotary tables, a cache or the adapter was made for another decoder, or
+    /// caches differ in the rounding of activations.
     pub fn forward(&self, rows: &mut [f32], spans: &mut [Span<'_>], adapter: Option<&Adapter>) {
         // The kernels read and write without looking back, so all that they rely on is
         // checked here.
@@ -185,6 +188,9 @@ impl Decoder {
             assert!(end <= self.rope.positions(), "positions lie within the rotary tables");
             assert!(span.cache.is_of(&self.pool), "the cache is this decoder's");
         }
+        let mut roundings = spans.iter().map(|span| span.cache.activations());
+        let activations = roundings.next().unwrap_or(self.options.activations);
+        assert!(roundings.all(|other| other == activations), "one rounding in a pass");
         if let Some(adapter) = adapter {
             assert_eq!(adapter.fit, self.adapter_fit(), "the adapter is this decoder's");
         }

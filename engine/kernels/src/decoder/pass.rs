@@ -95,7 +95,9 @@ impl<'a> Pass<'a> {
             head_width: pages.head_width,
             low_rank: adapter.map_or(0, Adapter::width_max),
         };
-        let form = decoder.form();
+        let activations =
+            spans.first().map_or(decoder.options.activations, |span| span.cache.activations());
+        let form = decoder.form(activations);
         workspace.ensure(&sizes, form);
 
         let group = shape.heads / shape.kv_heads;

@@ -9,6 +9,8 @@ pub(crate) use page::{PAGE, PageShape};
 
 use page::Page;
 
+use crate::ActivationBits;
+
 /// Keys and values of one sequence.
 ///
 /// Cloning shares the pages; whoever writes to a shared page first copies it. That is how
@@ -18,12 +20,19 @@ pub struct KvCache {
     pool: Arc<KvPool>,
     pages: Vec<Arc<Page>>,
     len: usize,
+    activations: ActivationBits,
 }
 
 impl KvCache {
-    /// Makes an empty cache whose pages come from `pool`.
-    pub fn new(pool: &Arc<KvPool>) -> Self {
-        Self { pool: Arc::clone(pool), pages: Vec::new(), len: 0 }
+    /// Makes an empty cache whose pages come from `pool`. Every pass that fills it rounds
+    /// activations to `activations`, so that its contents do not depend on which passes did.
+    pub fn new(pool: &Arc<KvPool>, activations: ActivationBits) -> Self {
+        Self { pool: Arc::clone(pool), pages: Vec::new(), len: 0, activations }
+    }
+
+    /// How finely passes over it round the inputs of products with quantised weights.
+    pub fn activations(&self) -> ActivationBits {
+        self.activations
     }
 
     /// Positions that are filled.

@@ -121,6 +121,7 @@ impl Drop for Page {
 #[cfg(test)]
 mod tests {
     use super::{super::KvCache, *};
+    use crate::ActivationBits;
 
     fn pool() -> Arc<KvPool> {
         let shape = PageShape { layers: 1, kv_heads: 1, head_width: 16, element: 4 };
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn clones_do_not_see_each_other() {
         let pool = pool();
-        let mut prefix = KvCache::new(&pool);
+        let mut prefix = KvCache::new(&pool, ActivationBits::Sixteen);
         write(&mut prefix, PAGE + 3, 1);
         let (mut left, mut right) = (prefix.clone(), prefix.clone());
         write(&mut left, 2, 2);
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn truncating_gives_pages_back() {
         let pool = pool();
-        let mut cache = KvCache::new(&pool);
+        let mut cache = KvCache::new(&pool, ActivationBits::Sixteen);
         write(&mut cache, 3 * PAGE, 1);
         cache.truncate(PAGE + 1);
         assert_eq!(pool.free_pages(), 1);
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn a_pool_keeps_no_more_than_it_may() {
         let pool = pool();
-        let mut cache = KvCache::new(&pool);
+        let mut cache = KvCache::new(&pool, ActivationBits::Sixteen);
         write(&mut cache, 9 * PAGE, 1);
         assert_eq!(cache.bytes(), 9 * pool.page_bytes());
         drop(cache);

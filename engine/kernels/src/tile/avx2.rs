@@ -6,7 +6,7 @@
 
 use std::{arch::x86_64::*, hint::black_box};
 
-use super::{GroupWeights, TileOutputs};
+use super::{GroupWeights, TileOutputs, avx2_rows::narrow_four_by_four};
 use crate::{
     activations::Slot,
     matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES, GROUP},
@@ -75,23 +75,16 @@ unsafe fn four_part<const M: usize, const S: usize>(
     // SAFETY: the caller's promise; all offsets lie within the block. A prefetch may have
     // any address.
     unsafe {
-        let low_bits = _mm256_set1_epi8(15);
         let ones = _mm256_set1_epi16(1);
         let bytes = step.weights.quants.add(step.block * FOUR_BYTES);
         let values = step.rows.quants.add(step.block * BLOCK * M + first * 4);
         // A pair of products is at most 2 * 15 * 127; eight of them fit 16 bits.
         let mut sums = [[_mm256_setzero_si256(); 2]; S];
-        for quad in 0..step.loads {
-            let packed = load_pair::<M>(bytes, quad);
-            let low = packed.map(|bytes| _mm256_and_si256(bytes, low_bits));
-            let high =
-                packed.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low_bits));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let first = broadcast(values, quad * M + row);
-                let second = broadcast(values, (quad + 4) * M + row);
-                for (half, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(low[half], first));
-                    *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(high[half], second));
+        match sums.first_chunk_mut() {
+            Some(sums) => narrow_four_by_four::<M>(bytes, values, sums),
+            None => {
+                for quad in 0..step.loads {
+                    four_quads::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
                 }
             }
         }
@@ -102,6 +95,29 @@ unsafe fn four_part<const M: usize, const S: usize>(
             }
         }
         add_scaled::<M, S, true>(first, step, &sums, out);
+    }
+}
+
+/// Adds one load of 4-bit weights times `S` rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn four_quads<const M: usize, const S: usize>(
+    packed: [__m256i; 2],
+    values: *const i8,
+    quad: usize,
+    sums: &mut [[__m256i; 2]; S],
+) {
+    let mask = _mm256_set1_epi8(15);
+    let low = packed.map(|bytes| _mm256_and_si256(bytes, mask));
+    let high = packed.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask));
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the callers' offsets lie within the tile.
+        let (first, second) =
+            unsafe { (broadcast(values, quad * M + row), broadcast(values, (quad + 4) * M + row)) };
+        for (half, sum) in sums.iter_mut().enumerate() {
+            *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(low[half], first));
+            *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(high[half], second));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::{arch::x86_64::*, hint::black_box};
 use super::{
     GroupWeights, TileOutputs,
     avx2::{STEP, Step, add_scaled, broadcast, in_steps, load_pair},
+    avx2_rows::{eight_by_four, four_by_four},
 };
 use crate::{
     activations::Slot,
@@ -44,21 +45,17 @@ unsafe fn four_part<const M: usize, const S: usize>(
 ) {
     // SAFETY: the caller's promise; all offsets lie within the block.
     unsafe {
-        let mask = _mm256_set1_epi16(15);
         let bytes = step.weights.quants.add(step.block * FOUR_BYTES);
         let values = step.rows.quants.add(step.block * BLOCK * 2 * M + first * 8);
         // A block's sum is at most 32 * 15 * 32767.
         let mut sums = [[_mm256_setzero_si256(); 2]; S];
-        for quad in 0..step.loads {
-            let words = load_pair::<M>(bytes, quad);
-            let low = words.map(|words| _mm256_and_si256(words, mask));
-            add_pairs::<M, S>(&mut sums, low, values, quad * M, 0);
-            let low = words.map(|words| _mm256_and_si256(_mm256_srli_epi16::<8>(words), mask));
-            add_pairs::<M, S>(&mut sums, low, values, quad * M, 1);
-            let high = words.map(|words| _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask));
-            add_pairs::<M, S>(&mut sums, high, values, (quad + 4) * M, 0);
-            let high = words.map(|words| _mm256_srli_epi16::<12>(words));
-            add_pairs::<M, S>(&mut sums, high, values, (quad + 4) * M, 1);
+        match sums.first_chunk_mut() {
+            Some(sums) => four_by_four::<M>(bytes, values, sums),
+            None => {
+                for quad in 0..step.loads {
+                    four_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
+                }
+            }
         }
         add_scaled::<M, S, true>(first, step, &sums, out);
     }
@@ -93,7 +90,6 @@ unsafe fn eight_part<const M: usize, const S: usize>(
 ) {
     // SAFETY: the caller's promise; all offsets lie within the block.
     unsafe {
-        let mask = _mm256_set1_epi16(255);
         let bytes = step.weights.quants.add(step.block * EIGHT_BYTES);
         let values = step.rows.quants.add(step.block * BLOCK * 2 * M + first * 8);
         // The weights are stored 128 too large; that is taken off in advance. A block's sum
@@ -102,14 +98,57 @@ unsafe fn eight_part<const M: usize, const S: usize>(
             let total = step.rows.totals.add(step.block * M + first + row).read();
             [_mm256_set1_epi32(-128 * total); 2]
         });
-        for quad in 0..step.loads {
-            let words = load_pair::<M>(bytes, quad);
-            let low = words.map(|words| _mm256_and_si256(words, mask));
-            add_pairs::<M, S>(&mut sums, low, values, quad * M, 0);
-            let high = words.map(|words| _mm256_srli_epi16::<8>(words));
-            add_pairs::<M, S>(&mut sums, high, values, quad * M, 1);
+        match sums.first_chunk_mut() {
+            Some(sums) => eight_by_four::<M>(bytes, values, sums),
+            None => {
+                for quad in 0..step.loads {
+                    eight_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
+                }
+            }
         }
         add_scaled::<M, S, false>(first, step, &sums, out);
+    }
+}
+
+/// Adds one load of 4-bit weights times `S` rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn four_pairs<const M: usize, const S: usize>(
+    words: [__m256i; 2],
+    values: *const i8,
+    quad: usize,
+    sums: &mut [[__m256i; 2]; S],
+) {
+    let mask = _mm256_set1_epi16(15);
+    // SAFETY: the callers' offsets lie within the tile.
+    unsafe {
+        let low = words.map(|words| _mm256_and_si256(words, mask));
+        add_pairs::<M, S>(sums, low, values, quad * M, 0);
+        let low = words.map(|words| _mm256_and_si256(_mm256_srli_epi16::<8>(words), mask));
+        add_pairs::<M, S>(sums, low, values, quad * M, 1);
+        let high = words.map(|words| _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask));
+        add_pairs::<M, S>(sums, high, values, (quad + 4) * M, 0);
+        let high = words.map(|words| _mm256_srli_epi16::<12>(words));
+        add_pairs::<M, S>(sums, high, values, (quad + 4) * M, 1);
+    }
+}
+
+/// Adds one load of 8-bit weights times `S` rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn eight_pairs<const M: usize, const S: usize>(
+    words: [__m256i; 2],
+    values: *const i8,
+    quad: usize,
+    sums: &mut [[__m256i; 2]; S],
+) {
+    let mask = _mm256_set1_epi16(255);
+    // SAFETY: the callers' offsets lie within the tile.
+    unsafe {
+        let low = words.map(|words| _mm256_and_si256(words, mask));
+        add_pairs::<M, S>(sums, low, values, quad * M, 0);
+        let high = words.map(|words| _mm256_srli_epi16::<8>(words));
+        add_pairs::<M, S>(sums, high, values, quad * M, 1);
     }
 }
 

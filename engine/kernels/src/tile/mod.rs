@@ -6,6 +6,8 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx2_rows;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2_wide;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;

@@ -26,8 +26,8 @@ pub struct ModelArgs {
     /// the rest; or `q4`, `q8`, `f32`
     #[arg(long)]
     pub precision: Option<Precision>,
-    /// Activations before quantised weights on `cpu`: `int16`, or `int8`, which embeds
-    /// faster and whose thoughts part from f32's sooner
+    /// Activations before quantised weights on `cpu`: `auto` embeds in 8 bits and thinks in
+    /// 16; or `int8`, `int16` for both
     #[arg(long)]
     pub activations: Option<Activations>,
     /// Threads of the model on `cpu`; 0 takes one for each core

@@ -124,7 +124,7 @@ impl Default for ModelSection {
             adapters: None,
             device: "cpu".to_owned(),
             precision: Precision::Auto,
-            activations: Activations::Int16,
+            activations: Activations::default(),
             threads: 0,
             context_tokens: 2_048,
         }

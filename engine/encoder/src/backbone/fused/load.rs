@@ -48,16 +48,17 @@ impl Fused {
             rope_theta: config.rope_theta,
             norm_eps: config.rms_norm_eps,
         };
+        let activations = options.activations;
         let options = DecoderOptions {
             threads: options.resolved_threads(),
             isa: options.isa.unwrap_or_else(Isa::best),
-            activations: options.activations.bits(),
+            activations: activations.thoughts(),
             half_cache: layers != Precision::Dense,
             positions: options.positions,
         };
         let decoder =
             Decoder::new(shape, weights, options).map_err(|error| failed("the decoder", &error))?;
-        Ok(Self { decoder })
+        Ok(Self { decoder, activations })
     }
 }
 

@@ -28,10 +28,10 @@ pub struct FusedOptions {
 }
 
 impl FusedOptions {
-    /// Keeps the file's precision, rounds activations to 16 bits and takes every core and
+    /// Keeps the file's precision, rounds activations as [`Activations`] does by default and takes every core and
     /// the best instructions.
     pub fn new(positions: usize) -> Self {
-        let (precision, activations) = (Precision::Auto, Activations::Int16);
+        let (precision, activations) = (Precision::Auto, Activations::default());
         Self { precision, activations, threads: 0, positions, isa: None }
     }
 
@@ -48,11 +48,16 @@ impl FusedOptions {
 #[derive(Debug)]
 pub(super) struct Fused {
     decoder: Decoder,
+    activations: Activations,
 }
 
 impl Fused {
     pub(super) fn decoder(&self) -> &Decoder {
         &self.decoder
+    }
+
+    pub(super) fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Looks up tokens: `[tokens, hidden]`.

@@ -1,0 +1,235 @@
+//! The inner loops of the AVX2 kernels for four rows, by hand: 16 outputs of four rows are
+//! eight sums, and with unpacked weights beside them the compiler keeps some in memory.
+
+use std::arch::{asm, x86_64::*};
+
+use super::avx2::STEP;
+use crate::matrix::{EIGHT_BYTES, FOUR_BYTES};
+
+/// Sums of four rows, two registers of 8 outputs each.
+type Sums = [[__m256i; 2]; STEP];
+
+/// Multiplies what a row has at `$at` by both registers of weights, and adds to its sums.
+macro_rules! add_row {
+    ($multiply:literal, $add:literal, $weights:literal, $sums:literal, $at:literal) => {
+        concat!(
+            "vpbroadcastd {value}, dword ptr [{values} + ",
+            $at,
+            "]\n",
+            $multiply,
+            " {product}, {",
+            $weights,
+            "0}, {value}\n",
+            $add,
+            " {",
+            $sums,
+            "0}, {",
+            $sums,
+            "0}, {product}\n",
+            $multiply,
+            " {value}, {",
+            $weights,
+            "1}, {value}\n",
+            $add,
+            " {",
+            $sums,
+            "1}, {",
+            $sums,
+            "1}, {value}",
+        )
+    };
+}
+
+/// Adds pairs of int16.
+macro_rules! add_pairs {
+    ($sums:literal, $at:literal) => {
+        add_row!("vpmaddwd", "vpaddd", "pair", $sums, $at)
+    };
+}
+
+/// Adds quads of int8, in sums of 16 bits.
+macro_rules! add_quads {
+    ($weights:literal, $sums:literal, $at:literal) => {
+        add_row!("vpmaddubsw", "vpaddw", $weights, $sums, $at)
+    };
+}
+
+/// Adds a block of 4-bit weights times four of the `M` rows of a tile, in int16.
+///
+/// # Safety
+/// `bytes` holds a block, `values` the block's part of the tile from the first of the rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn four_by_four<const M: usize>(
+    bytes: *const u8,
+    values: *const i8,
+    sums: &mut Sums,
+) {
+    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
+    // SAFETY: reads 64 bytes of weights in every round, and of the rows a quad each at the
+    // start and one in the second half of the block, as the caller promises; writes nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "vmovdqu {word0}, ymmword ptr [{bytes}]",
+            "vmovdqu {word1}, ymmword ptr [{bytes} + 32]",
+            "vpand {pair0}, {word0}, {mask}",
+            "vpand {pair1}, {word1}, {mask}",
+            add_pairs!("a", "0"),
+            add_pairs!("b", "8"),
+            add_pairs!("c", "16"),
+            add_pairs!("d", "24"),
+            "vpsrlw {pair0}, {word0}, 8",
+            "vpsrlw {pair1}, {word1}, 8",
+            "vpand {pair0}, {pair0}, {mask}",
+            "vpand {pair1}, {pair1}, {mask}",
+            add_pairs!("a", "4"),
+            add_pairs!("b", "12"),
+            add_pairs!("c", "20"),
+            add_pairs!("d", "28"),
+            "vpsrlw {pair0}, {word0}, 4",
+            "vpsrlw {pair1}, {word1}, 4",
+            "vpand {pair0}, {pair0}, {mask}",
+            "vpand {pair1}, {pair1}, {mask}",
+            add_pairs!("a", "{half} + 0"),
+            add_pairs!("b", "{half} + 8"),
+            add_pairs!("c", "{half} + 16"),
+            add_pairs!("d", "{half} + 24"),
+            "vpsrlw {pair0}, {word0}, 12",
+            "vpsrlw {pair1}, {word1}, 12",
+            add_pairs!("a", "{half} + 4"),
+            add_pairs!("b", "{half} + 12"),
+            add_pairs!("c", "{half} + 20"),
+            add_pairs!("d", "{half} + 28"),
+            "add {bytes}, 64",
+            "add {values}, {quad}",
+            "dec {rounds}",
+            "jnz 2b",
+            bytes = inout(reg) bytes => _,
+            values = inout(reg) values => _,
+            rounds = inout(reg) FOUR_BYTES / 64 => _,
+            quad = const 8 * M,
+            half = const 32 * M,
+            mask = in(ymm_reg) _mm256_set1_epi16(15),
+            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
+            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
+            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
+            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
+            word0 = out(ymm_reg) _, word1 = out(ymm_reg) _,
+            pair0 = out(ymm_reg) _, pair1 = out(ymm_reg) _,
+            value = out(ymm_reg) _, product = out(ymm_reg) _,
+            options(nostack, readonly, pure),
+        );
+    }
+    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+}
+
+/// Adds a block of 8-bit weights times four of the `M` rows of a tile, in int16.
+///
+/// # Safety
+/// `bytes` holds a block, `values` the block's part of the tile from the first of the rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn eight_by_four<const M: usize>(
+    bytes: *const u8,
+    values: *const i8,
+    sums: &mut Sums,
+) {
+    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
+    // SAFETY: reads 64 bytes of weights and a quad of each row in every round, as the caller
+    // promises; writes nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "vmovdqu {word0}, ymmword ptr [{bytes}]",
+            "vmovdqu {word1}, ymmword ptr [{bytes} + 32]",
+            "vpand {pair0}, {word0}, {mask}",
+            "vpand {pair1}, {word1}, {mask}",
+            add_pairs!("a", "0"),
+            add_pairs!("b", "8"),
+            add_pairs!("c", "16"),
+            add_pairs!("d", "24"),
+            "vpsrlw {pair0}, {word0}, 8",
+            "vpsrlw {pair1}, {word1}, 8",
+            add_pairs!("a", "4"),
+            add_pairs!("b", "12"),
+            add_pairs!("c", "20"),
+            add_pairs!("d", "28"),
+            "add {bytes}, 64",
+            "add {values}, {quad}",
+            "dec {rounds}",
+            "jnz 2b",
+            bytes = inout(reg) bytes => _,
+            values = inout(reg) values => _,
+            rounds = inout(reg) EIGHT_BYTES / 64 => _,
+            quad = const 8 * M,
+            mask = in(ymm_reg) _mm256_set1_epi16(255),
+            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
+            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
+            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
+            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
+            word0 = out(ymm_reg) _, word1 = out(ymm_reg) _,
+            pair0 = out(ymm_reg) _, pair1 = out(ymm_reg) _,
+            value = out(ymm_reg) _, product = out(ymm_reg) _,
+            options(nostack, readonly, pure),
+        );
+    }
+    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+}
+
+/// Adds a block of 4-bit weights times four of the `M` rows of a tile, in int8; the sums
+/// are of 16 bits.
+///
+/// # Safety
+/// `bytes` holds a block, `values` the block's part of the tile from the first of the rows.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn narrow_four_by_four<const M: usize>(
+    bytes: *const u8,
+    values: *const i8,
+    sums: &mut Sums,
+) {
+    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
+    // SAFETY: reads 64 bytes of weights in every round, and of the rows a quad each at the
+    // start and one in the second half of the block, as the caller promises; writes nothing.
+    unsafe {
+        asm!(
+            "2:",
+            "vmovdqu {low0}, ymmword ptr [{bytes}]",
+            "vmovdqu {low1}, ymmword ptr [{bytes} + 32]",
+            "vpsrlw {high0}, {low0}, 4",
+            "vpsrlw {high1}, {low1}, 4",
+            "vpand {low0}, {low0}, {mask}",
+            "vpand {low1}, {low1}, {mask}",
+            "vpand {high0}, {high0}, {mask}",
+            "vpand {high1}, {high1}, {mask}",
+            add_quads!("low", "a", "0"),
+            add_quads!("high", "a", "{half} + 0"),
+            add_quads!("low", "b", "4"),
+            add_quads!("high", "b", "{half} + 4"),
+            add_quads!("low", "c", "8"),
+            add_quads!("high", "c", "{half} + 8"),
+            add_quads!("low", "d", "12"),
+            add_quads!("high", "d", "{half} + 12"),
+            "add {bytes}, 64",
+            "add {values}, {quad}",
+            "dec {rounds}",
+            "jnz 2b",
+            bytes = inout(reg) bytes => _,
+            values = inout(reg) values => _,
+            rounds = inout(reg) FOUR_BYTES / 64 => _,
+            quad = const 4 * M,
+            half = const 16 * M,
+            mask = in(ymm_reg) _mm256_set1_epi8(15),
+            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
+            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
+            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
+            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
+            low0 = out(ymm_reg) _, low1 = out(ymm_reg) _,
+            high0 = out(ymm_reg) _, high1 = out(ymm_reg) _,
+            value = out(ymm_reg) _, product = out(ymm_reg) _,
+            options(nostack, readonly, pure),
+        );
+    }
+    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+}
