@@ -157,7 +157,7 @@ fn means_of_an_embeddings_states_are_those_of_the_same_weights_in_f32() {
         (0..width).map(|at| rows.clone().map(|row| row[at]).sum()).collect::<Vec<f32>>()
     };
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    for prompt in prompts() {
+    for prompt in prompts().into_iter().filter(|prompt| prompt.len() > 1) {
         let mut cache = STORED.new_embedding_cache(0);
         let got = mean(&values(extend(&STORED, &prompt, &mut cache, None)));
         let want = mean(&hidden(&REFERENCE, &prompt, None));
