@@ -50,6 +50,8 @@ def answer(peer, request):
         case "decode":
             sizes = (number(request, field) for field in ("batch", "prompt", "steps"))
             return peer.decode(*sizes)
+        case "step" if hasattr(peer, "step"):
+            return peer.step(request)
         case op:
             raise ValueError(f"`op` is {op!r}, not describe, prefill or decode")
 

@@ -25,7 +25,7 @@ mod plan;
 mod stable;
 #[cfg(test)]
 mod tests;
-mod texts;
+pub(crate) mod texts;
 mod workload;
 
 use std::{collections::BTreeMap, io::Write};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::{
+    adapter::GatePoint,
     content::EncodeInput,
     error::EncoderError,
     policy::{Convergence, StopReason},
@@ -39,6 +40,9 @@ pub struct EncoderInfo {
     pub embedding_queries: usize,
     /// The manifest's gate threshold.
     pub gate_threshold: f32,
+    /// What other thresholds cost and give, as the gate's fit measured it; by rising
+    /// threshold, empty without a fit.
+    pub gate_curve: Vec<GatePoint>,
     /// The manifest's thought budget, in tokens.
     pub token_budget: u32,
     /// Parameters of the frozen backbone.

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    adapter::GatePoint,
     content::{EncodeInput, Part},
     convergence::ConvergenceWatch,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
@@ -46,6 +47,8 @@ pub struct FakeOptions {
     pub direct_delay: Duration,
     /// How long each decoding step takes, whatever the number of thoughts.
     pub step_delay: Duration,
+    /// The gate's curve that it claims.
+    pub gate_curve: Vec<GatePoint>,
     /// What fails.
     pub failure: FakeFailure,
     /// Part of the fingerprint; another seed is another encoder with other embeddings.
@@ -111,6 +114,7 @@ impl Default for FakeOptions {
             thought_tokens: 6,
             direct_delay: Duration::ZERO,
             step_delay: Duration::ZERO,
+            gate_curve: Vec::new(),
             failure: FakeFailure::Never,
             seed: 0,
         }
@@ -139,6 +143,7 @@ impl FakeEmbedder {
             pooling: "mean",
             embedding_queries: QUERY_TOKENS as usize,
             gate_threshold: 0.5,
+            gate_curve: options.gate_curve.clone(),
             token_budget: 64,
             backbone_parameters: 0,
             adapter_parameters: 0,

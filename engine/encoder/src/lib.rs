@@ -45,4 +45,4 @@ pub use queries::Queries;
 pub use template::{ChatTemplate, Message};
 pub use thought::ModelThought;
 pub use twn_media::{Format, Media, MediaKind};
-pub use usage::{EncodeTimings, Pressure, TokenCost, Usage};
+pub use usage::{EncodeTimings, Pressure, ThresholdSource, TokenCost, Usage};

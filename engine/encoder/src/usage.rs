@@ -19,6 +19,18 @@ pub enum Pressure {
     Deadline,
 }
 
+/// Who set the threshold that a gate's score was compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdSource {
+    /// The policy.
+    Policy,
+    /// Pressure, by a formula: no curve of the gate is on record.
+    Formula,
+    /// Pressure, moving along the curve that the gate's fit left on record.
+    Curve,
+}
+
 /// Tokens that ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TokenCost {
@@ -51,6 +63,9 @@ pub struct Usage {
     /// The policy's threshold, which pressure may have raised; `None` unless the gate decided.
     #[serde(default)]
     pub base_threshold: Option<f32>,
+    /// Who set `gate_threshold`; `None` unless the gate decided.
+    #[serde(default)]
+    pub threshold_source: Option<ThresholdSource>,
     /// The thought tokens that the policy allows; `None` when it allows no thought.
     #[serde(default)]
     pub token_budget: Option<u32>,
@@ -91,6 +106,7 @@ impl Usage {
             gate_score: None,
             gate_threshold: None,
             base_threshold: None,
+            threshold_source: None,
             token_budget: None,
             granted_budget: None,
             pressure: Pressure::None,

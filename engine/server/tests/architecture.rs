@@ -16,7 +16,7 @@ const ALLOWED: [(&str, &str, &[&str]); 9] = [
     ("engine/train", "twn-train", &["twn-encoder"]),
     ("engine/service", "twn-service", &["twn-encoder", "twn-index"]),
     ("engine/server", "twn", &["twn-encoder", "twn-protos", "twn-service", "twn-train"]),
-    ("bench", "twn-bench", &["twn-encoder", "twn-index", "twn-protos", "twn-service"]),
+    ("bench", "twn-bench", &["twn-encoder", "twn-index", "twn-protos", "twn-service", "twn-train"]),
 ];
 
 /// What each crate must not know.

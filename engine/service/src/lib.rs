@@ -22,6 +22,7 @@ mod encoding;
 mod engine;
 mod error;
 mod explanation;
+mod gate_curve;
 mod ingest;
 mod limits;
 mod maintenance;
@@ -46,9 +47,10 @@ pub use policy::{ConvergenceRequest, PolicyDefaults, PolicyRequest};
 pub use pressure::PressureOptions;
 pub use search::{Found, Query, Ranking, SearchAnswer, SearchExplanation, SearchRequest};
 pub use timings::Timings;
+pub use twn_encoder::adapter::GatePoint;
 pub use twn_encoder::{
     Content, Convergence, EmbedKind, EncoderInfo, Media, MediaKind, Part, Pressure, ReasoningMode,
-    Route, RouteReason, StopReason, TokenCost, Usage,
+    Route, RouteReason, StopReason, ThresholdSource, TokenCost, Usage,
 };
 pub use twn_index::{
     CollectionConfig, Compacted, CompactionConfig, Damage, Durability, FieldInfo, FieldKind,

@@ -9,13 +9,17 @@
 //! - *deadline*: with time for `a` tokens before the request must be answered, and a
 //!   budget of `b`, `x = 1 - a / b`.
 //!
-//! The gate's threshold `t` becomes `t + x (1 - t)`. The budget becomes the smaller of
+//! Where the gate's curve is on record, the threshold becomes that of the curve's best point
+//! within `1 - x` of the tokens that the policy's threshold takes ([`GateCurve`]); where it
+//! is not, `t` becomes `t + x (1 - t)`. The budget becomes the smaller of
 //! `b (1 - x_load (1 - budget_floor))` and `a`, and is at least 1.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use twn_encoder::{Pressure, ReasoningPolicy};
+use twn_encoder::{Pressure, ReasoningPolicy, ThresholdSource};
+
+use crate::gate_curve::GateCurve;
 
 /// What load and deadlines do to thinking.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -81,6 +85,8 @@ impl Load {
 pub(crate) struct Grant {
     /// The gate's threshold.
     pub(crate) threshold: f32,
+    /// Who set it.
+    pub(crate) threshold_source: ThresholdSource,
     /// The thought's budget, at least 1.
     pub(crate) token_budget: u32,
     /// Why they are not the policy's.
@@ -91,16 +97,18 @@ impl Grant {
     /// Grants all that the policy asks for.
     pub(crate) fn in_full(policy: &ReasoningPolicy) -> Self {
         let ReasoningPolicy { threshold, token_budget, .. } = *policy;
-        Self { threshold, token_budget, pressure: Pressure::None }
+        let threshold_source = ThresholdSource::Policy;
+        Self { threshold, threshold_source, token_budget, pressure: Pressure::None }
     }
 
     /// Weighs a policy against load and the tokens that the deadline leaves time for
-    /// (`None` while the model's pace is not known).
+    /// (`None` while the model's pace is not known). `curve` is the gate's, if on record.
     pub(crate) fn under(
         policy: &ReasoningPolicy,
         load: Load,
         affordable: Option<u32>,
         options: &PressureOptions,
+        curve: Option<&GateCurve>,
     ) -> Self {
         let asked = policy.token_budget.max(1);
         let affordable = affordable.unwrap_or(asked).min(asked);
@@ -108,7 +116,14 @@ impl Grant {
         let by_deadline = 1.0 - affordable as f32 / asked as f32;
 
         let x = by_load.max(by_deadline);
-        let threshold = (policy.threshold + x * (1.0 - policy.threshold)).min(1.0);
+        let (threshold, threshold_source) = match curve {
+            _ if x <= 0.0 => (policy.threshold, ThresholdSource::Policy),
+            Some(curve) => (curve.threshold_under(policy.threshold, x), ThresholdSource::Curve),
+            None => {
+                let raised = policy.threshold + x * (1.0 - policy.threshold);
+                (raised.min(1.0), ThresholdSource::Formula)
+            }
+        };
         let kept = asked as f32 * (1.0 - by_load * (1.0 - options.budget_floor));
         let token_budget = (kept.ceil() as u32).clamp(1, asked).min(affordable.max(1));
         let pressure = match (threshold == policy.threshold, token_budget == policy.token_budget) {
@@ -116,7 +131,7 @@ impl Grant {
             _ if by_deadline >= by_load => Pressure::Deadline,
             _ => Pressure::Load,
         };
-        Self { threshold, token_budget, pressure }
+        Self { threshold, threshold_source, token_budget, pressure }
     }
 }
 
@@ -128,7 +143,7 @@ fn share_above(level: f32, from: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twn_encoder::ReasoningMode;
+    use twn_encoder::{ReasoningMode, adapter::GatePoint};
 
     const IDLE: Load = Load { queue_tokens: 0, max_queue_tokens: 1_000, thoughts: 0, places: 8 };
 
@@ -145,7 +160,8 @@ mod tests {
 
     #[track_caller]
     fn check(load: Load, affordable: Option<u32>, want: (f32, u32, Pressure)) {
-        let grant = Grant::under(&policy(), load, affordable, &PressureOptions::default());
+        let options = PressureOptions::default();
+        let grant = Grant::under(&policy(), load, affordable, &options, None);
         assert_eq!((grant.threshold, grant.token_budget, grant.pressure), want, "{load:?}");
     }
 
@@ -155,7 +171,7 @@ mod tests {
         check(IDLE, Some(64), (0.5, 64, Pressure::None));
         check(Load { thoughts: 8, queue_tokens: 500, ..IDLE }, None, (0.5, 64, Pressure::None));
         assert_eq!(
-            Grant::under(&policy(), IDLE, None, &PressureOptions::default()),
+            Grant::under(&policy(), IDLE, None, &PressureOptions::default(), None),
             Grant::in_full(&policy())
         );
     }
@@ -178,12 +194,36 @@ mod tests {
     }
 
     #[test]
+    fn a_curve_on_record_replaces_the_formula() {
+        let point = |threshold, reasoning_tokens_per_query, ndcg_at_10| GatePoint {
+            threshold,
+            think_rate: 0.5,
+            reasoning_tokens_per_query,
+            ndcg_at_10,
+        };
+        let points = [point(0.5, 20.0, 0.6), point(0.7, 11.0, 0.58), point(1.0, 0.0, 0.4)];
+        let curve = GateCurve::new(&points);
+        let under = |thoughts, affordable| {
+            let (load, options) = (Load { thoughts, ..IDLE }, PressureOptions::default());
+            let grant = Grant::under(&policy(), load, affordable, &options, curve.as_ref());
+            (grant.threshold, grant.token_budget, grant.threshold_source, grant.pressure)
+        };
+        use ThresholdSource::{Curve, Policy};
+        assert_eq!(under(0, None), (0.5, 64, Policy, Pressure::None));
+        // The formula would say 0.625 and 0.75.
+        assert_eq!(under(10, None), (0.7, 52, Curve, Pressure::Load));
+        assert_eq!(under(12, None), (1.0, 40, Curve, Pressure::Load));
+        assert_eq!(under(0, Some(48)), (0.7, 48, Curve, Pressure::Deadline));
+        assert_eq!(under(99, None), (1.0, 16, Curve, Pressure::Load));
+    }
+
+    #[test]
     fn pressure_only_ever_takes_away() {
         let options = PressureOptions { budget_floor: 0.0, ..PressureOptions::default() };
         for thoughts in 0..40 {
             for affordable in [None, Some(0), Some(1), Some(63), Some(1_000)] {
                 let load = Load { thoughts, ..IDLE };
-                let grant = Grant::under(&policy(), load, affordable, &options);
+                let grant = Grant::under(&policy(), load, affordable, &options, None);
                 assert!((0.5..=1.0).contains(&grant.threshold), "{grant:?}");
                 assert!((1..=64).contains(&grant.token_budget), "{grant:?}");
             }
@@ -194,7 +234,7 @@ mod tests {
     fn options_can_switch_load_off_and_are_checked() {
         let off = PressureOptions { load_from: 1.0, ..PressureOptions::default() };
         let busy = Load { thoughts: 99, queue_tokens: 5_000, ..IDLE };
-        assert_eq!(Grant::under(&policy(), busy, None, &off), Grant::in_full(&policy()));
+        assert_eq!(Grant::under(&policy(), busy, None, &off, None), Grant::in_full(&policy()));
         assert!(off.validate().is_ok());
         for bad in [-0.1, 1.1, f32::NAN] {
             let options = PressureOptions { load_from: bad, ..off };

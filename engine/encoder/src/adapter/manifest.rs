@@ -168,6 +168,15 @@ impl Manifest {
         if !(0.0..=1.0).contains(&self.gate_threshold) {
             return Err(format!("`gate_threshold` is {}, must be 0 to 1", self.gate_threshold));
         }
+        let in_range = |point: &GatePoint| {
+            (0.0..=1.0).contains(&point.threshold)
+                && point.reasoning_tokens_per_query >= 0.0
+                && point.reasoning_tokens_per_query.is_finite()
+                && point.ndcg_at_10.is_finite()
+        };
+        if !self.gate_curve.iter().all(in_range) {
+            return Err("`gate_curve` has a point out of range".to_owned());
+        }
         let rising = |pair: &[GatePoint]| pair[0].threshold < pair[1].threshold;
         if !self.gate_curve.windows(2).all(rising) {
             return Err("`gate_curve` must have rising thresholds".to_owned());
@@ -231,6 +240,14 @@ mod tests {
         check_refused("gate_threshold", json!(1.5), "`gate_threshold` is 1.5");
         check_refused("interface", json!("telepathy"), "unknown variant");
         check_refused("pooling", json!("max"), "unknown variant");
+        let point = |threshold: f64, tokens: f64| {
+            json!({"threshold": threshold, "think_rate": 0.5, "ndcg_at_10": 0.5,
+                   "reasoning_tokens_per_query": tokens})
+        };
+        check_refused("gate_curve", json!([point(0.5, 1.0), point(0.5, 0.0)]), "rising");
+        check_refused("gate_curve", json!([point(0.5, -1.0)]), "out of range");
+        check_refused("gate_curve", json!([point(1.5, 1.0)]), "out of range");
+        check_refused("gate_curve", json!([point(0.5, 1e300)]), "out of range");
         let thought = json!({"open": "<t>", "close": " ", "token_budget": 3});
         check_refused("thought", thought, "must not be empty");
     }

@@ -160,6 +160,7 @@ fn describe_encoder(
         pooling: manifest.pooling.name(),
         embedding_queries: manifest.queries,
         gate_threshold: manifest.gate_threshold,
+        gate_curve: manifest.gate_curve.clone(),
         token_budget: manifest.thought.token_budget,
         backbone_parameters: backbone.parameters(),
         adapter_parameters: adapters.parameters(),

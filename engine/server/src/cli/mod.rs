@@ -16,6 +16,7 @@ pub mod model;
 pub mod search;
 pub mod serve;
 pub mod train;
+pub mod train_ablate;
 pub mod train_data;
 
 mod filter;

@@ -11,11 +11,17 @@ use twn_encoder::{
 };
 use twn_train::{
     Beir,
-    learn::{CalibrateOptions, Calibration, LogLine, RunEnd, TrainOptions, calibrate, train},
+    learn::{
+        CalibrateOptions, Calibration, RecipeChange, RunEnd, TrainEvent, TrainOptions, calibrate,
+        plot_run, train,
+    },
 };
 
-use super::{Outcome, Session, model, train_data};
-use crate::{config::Flag, output::Progress};
+use super::{Outcome, Session, model, train_ablate, train_data};
+use crate::{
+    config::Flag,
+    output::{Output, Progress},
+};
 
 /// Train adapters for a backbone
 #[derive(Debug, Clone, Subcommand)]
@@ -28,8 +34,8 @@ pub enum TrainCommand {
     Data(train_data::DataArgs),
     /// Train by a recipe, or go on with a run that was broken off
     ///
-    /// The run's folder holds checkpoints, log.jsonl and, at the end, adapters/, which
-    /// `twn serve --adapters` takes. Killed at any moment, the same command goes on from
+    /// The run's folder holds checkpoints, log.jsonl, curves/ and, at the end, adapters/,
+    /// which `twn serve --adapters` takes. Killed at any moment, the same command goes on from
     /// the last checkpoint and ends with the same adapters.
     Run(RunArgs),
     /// Fit the gate of trained adapters, and choose its threshold
@@ -38,6 +44,22 @@ pub enum TrainCommand {
     /// gate learns on some of them which thoughts widen the positive's lead, and the
     /// others choose the threshold. Use queries that nothing was trained on.
     Gate(GateArgs),
+    /// Draw a run's log as SVG, as far as it is
+    ///
+    /// Writes RUN/curves, a picture for each stage: losses, learning rate, reward, length
+    /// of thoughts, divergence and held-out quality. `twn train run` does so when it ends.
+    Plot(PlotArgs),
+    /// Train and evaluate one recipe in several variants, and print the table
+    ///
+    /// What is finished in the run's folder is not done again: the same command goes on.
+    Ablate(train_ablate::AblateArgs),
+}
+
+/// Which run to draw.
+#[derive(Debug, Clone, Args)]
+pub struct PlotArgs {
+    /// The run's folder
+    run: PathBuf,
 }
 
 /// Which adapters' gate to fit, and to what.
@@ -70,6 +92,9 @@ pub struct GateArgs {
 pub struct RunArgs {
     /// The recipe, a TOML file
     recipe: PathBuf,
+    /// Change the recipe, for example `stage.embedding.steps=50` or `stage.policy.skip=true`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<RecipeChange>,
     /// Folder of checkpoints, log and result
     #[arg(long, value_name = "FOLDER")]
     run: PathBuf,
@@ -94,7 +119,8 @@ impl TrainCommand {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
         let model = match self {
-            Self::Data(_) => &None,
+            Self::Data(_) | Self::Plot(_) => &None,
+            Self::Ablate(arguments) => &arguments.model,
             Self::Run(arguments) => &arguments.model,
             Self::Gate(arguments) => &arguments.model,
         };
@@ -114,11 +140,19 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
             return making.await.context("making data panicked")?;
         }
         TrainCommand::Gate(arguments) => return gate(arguments, session).await,
+        TrainCommand::Plot(arguments) => {
+            let files = plot_run(&arguments.run)?;
+            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            output.either(&serde_json::json!({ "curves": names }), || names.join("\n"))?;
+            return Ok(Outcome::Done);
+        }
+        TrainCommand::Ablate(arguments) => return train_ablate::run(arguments, session).await,
         TrainCommand::Run(arguments) => arguments,
     };
     let model = model::locate(session, arguments.pull).await?;
     let options = TrainOptions {
         recipe: arguments.recipe,
+        changes: arguments.changes,
         model,
         adapters: arguments.from,
         run: arguments.run,
@@ -127,27 +161,54 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
     let folder = options.run.clone();
     let device = open_device(&arguments.device)?.autodiff();
     let training = tokio::task::spawn_blocking(move || {
-        let mut shown: Option<(String, Progress)> = None;
-        let mut show = |line: &LogLine<'_>| {
-            if shown.as_ref().is_none_or(|(stage, _)| stage != line.stage) {
-                let bar = Progress::items(output, line.steps as u64);
-                shown = Some((line.stage.to_owned(), bar));
-            }
-            if let Some((stage, bar)) = &shown {
-                bar.say(format!("{stage}: loss {:.4}", line.loss));
-                bar.reach(line.step as u64);
-            }
-        };
-        train(&options, &device, &mut show)
+        let mut shown = Shown::new(output);
+        train(&options, &device, &mut |event| shown.event(event))
     });
     let end = training.await.context("training panicked")??;
     let (state, words) = match end {
         RunEnd::Complete => ("complete", format!("trained: {}", folder.join("adapters").display())),
         RunEnd::Paused => ("paused", "paused; the same command goes on".to_owned()),
     };
-    let report = serde_json::json!({ "state": state, "run": folder });
+    let curves = plot_run(&folder)?;
+    let report = serde_json::json!({ "state": state, "run": folder, "curves": curves });
     output.either(&report, || words)?;
     Ok(Outcome::Done)
+}
+
+/// A training as a progress bar for each stage.
+pub(super) struct Shown {
+    output: Output,
+    bar: Option<(String, Progress)>,
+    /// The last evaluation, in words.
+    held_out: String,
+}
+
+impl Shown {
+    pub(super) fn new(output: Output) -> Self {
+        Self { output, bar: None, held_out: String::new() }
+    }
+
+    pub(super) fn event(&mut self, event: &TrainEvent<'_>) {
+        match event {
+            TrainEvent::HeldOut(line) => {
+                let seen = &line.held_out;
+                self.held_out = format!(", held-out nDCG@10 {:.3}", seen.direct.ndcg_at_10);
+                if let Some(own) = &seen.own {
+                    self.held_out += &format!(" ({:.3} after thoughts)", own.scores.ndcg_at_10);
+                }
+            }
+            TrainEvent::Step(line) => {
+                if self.bar.as_ref().is_none_or(|(stage, _)| stage != line.stage) {
+                    let bar = Progress::items(self.output, line.steps as u64);
+                    self.bar = Some((line.stage.to_owned(), bar));
+                }
+                if let Some((stage, bar)) = &self.bar {
+                    bar.say(format!("{stage}: loss {:.4}{}", line.loss, self.held_out));
+                    bar.reach(line.step as u64);
+                }
+            }
+        }
+    }
 }
 
 /// Fits a gate.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use twn_protos::v1 as pb;
-use twn_service::{EncoderInfo, Limits, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH};
+use twn_service::{EncoderInfo, GatePoint, Limits, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH};
 
 use super::{count32, json::MAX_PAYLOAD_DEPTH, mask::MAX_MASK_PATHS, usage::duration};
 
@@ -42,6 +42,16 @@ fn encoder(info: &EncoderInfo, limits: &Limits) -> pb::Encoder {
         supported_parts: SUPPORTED_PARTS.map(str::to_owned).into(),
         backbone_parameters: info.backbone_parameters,
         adapter_parameters: info.adapter_parameters,
+        gate_curve: info.gate_curve.iter().map(gate_point).collect(),
+    }
+}
+
+fn gate_point(point: &GatePoint) -> pb::GatePoint {
+    pb::GatePoint {
+        threshold: point.threshold,
+        think_rate: point.think_rate,
+        reasoning_tokens_per_query: point.reasoning_tokens_per_query,
+        ndcg_at_10: point.ndcg_at_10,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use twn_protos::v1 as pb;
-use twn_service::{Pressure, Route, RouteReason, StopReason, Timings, TokenCost, Usage};
+use twn_service::{
+    Pressure, Route, RouteReason, StopReason, ThresholdSource, Timings, TokenCost, Usage,
+};
 
 /// Writes how an embedding was made, with its thought if that was asked for.
 pub(crate) fn usage(usage: Usage, thought: Option<String>) -> pb::Usage {
@@ -31,6 +33,7 @@ pub(crate) fn usage(usage: Usage, thought: Option<String>) -> pb::Usage {
         granted_budget: usage.granted_budget,
         pressure: pressure.into(),
         original: usage.original.map(cost),
+        threshold_source: threshold_source(usage.threshold_source).into(),
     }
 }
 
@@ -123,6 +126,16 @@ pub(crate) fn pressure(pressure: Pressure) -> pb::Pressure {
     }
 }
 
+/// Writes who set the threshold; unspecified where the gate did not decide.
+fn threshold_source(source: Option<ThresholdSource>) -> pb::ThresholdSource {
+    match source {
+        None => pb::ThresholdSource::Unspecified,
+        Some(ThresholdSource::Policy) => pb::ThresholdSource::Policy,
+        Some(ThresholdSource::Formula) => pb::ThresholdSource::Formula,
+        Some(ThresholdSource::Curve) => pb::ThresholdSource::Curve,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +148,7 @@ mod tests {
             gate_score: Some(0.75),
             gate_threshold: Some(0.5),
             base_threshold: Some(0.25),
+            threshold_source: Some(ThresholdSource::Curve),
             token_budget: Some(64),
             granted_budget: Some(16),
             pressure: Pressure::Load,
@@ -160,6 +174,7 @@ mod tests {
         assert_eq!(message.thought.as_deref(), Some("hm"));
         assert_eq!((message.base_threshold, message.pressure()), (Some(0.25), pb::Pressure::Load));
         assert_eq!((message.token_budget, message.granted_budget), (Some(64), Some(16)));
+        assert_eq!(message.threshold_source(), pb::ThresholdSource::Curve);
         assert_eq!(message.original, None);
 
         let recalled = usage(domain.recalled(), None);
@@ -177,6 +192,7 @@ mod tests {
         let supplied = usage(Usage::not_encoded(RouteReason::VectorSupplied, ""), None);
         assert_eq!((supplied.pressure(), supplied.cached), (pb::Pressure::Unspecified, false));
         assert_eq!(supplied.stop_reason(), pb::StopReason::Unspecified);
+        assert_eq!(supplied.threshold_source(), pb::ThresholdSource::Unspecified);
     }
 
     #[test]

@@ -25,6 +25,7 @@ impl NoModel {
             pooling: "none",
             embedding_queries: 0,
             gate_threshold: 1.0,
+            gate_curve: Vec::new(),
             token_budget: 1,
             backbone_parameters: 0,
             adapter_parameters: 0,

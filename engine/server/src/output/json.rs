@@ -27,6 +27,7 @@ pub fn usage(usage: &pb::Usage) -> Value {
         "encoder_fingerprint": usage.encoder_fingerprint,
         "cached": usage.cached,
         "base_threshold": usage.base_threshold,
+        "threshold_source": usage.threshold_source().as_str_name(),
         "token_budget": usage.token_budget,
         "granted_budget": usage.granted_budget,
         "pressure": usage.pressure().as_str_name(),
@@ -182,6 +183,15 @@ pub fn plan(plan: &pb::SearchPlan) -> Value {
     })
 }
 
+fn gate_point(point: &pb::GatePoint) -> Value {
+    json!({
+        "threshold": point.threshold,
+        "think_rate": point.think_rate,
+        "reasoning_tokens_per_query": point.reasoning_tokens_per_query,
+        "ndcg_at_10": point.ndcg_at_10,
+    })
+}
+
 /// Writes what a server is and which encoder it runs.
 pub fn server_info(info: &pb::GetServerInfoResponse) -> Value {
     let encoder = info.encoder.clone().unwrap_or_default();
@@ -198,6 +208,7 @@ pub fn server_info(info: &pb::GetServerInfoResponse) -> Value {
         "pooling": encoder.pooling,
         "embedding_queries": encoder.embedding_queries,
         "gate_threshold": encoder.gate_threshold,
+        "gate_curve": encoder.gate_curve.iter().map(gate_point).collect::<Vec<_>>(),
         "default_token_budget": encoder.default_token_budget,
         "backbone_parameters": encoder.backbone_parameters,
         "adapter_parameters": encoder.adapter_parameters,

@@ -75,7 +75,12 @@ pub fn verdict(usage: &pb::Usage, timings: Option<&pb::Timings>) -> String {
     match (usage.gate_score, usage.gate_threshold) {
         (Some(score), Some(threshold)) => {
             let raised = match usage.base_threshold {
-                Some(base) if base != threshold => format!(" (raised from {base:.3})"),
+                Some(base) if base != threshold => match usage.threshold_source() {
+                    pb::ThresholdSource::Curve => {
+                        format!(" (raised from {base:.3} along the gate's curve)")
+                    }
+                    _ => format!(" (raised from {base:.3})"),
+                },
                 _ => String::new(),
             };
             parts.push(format!("gate {score:.3} of {threshold:.3}{raised}"));
@@ -186,6 +191,8 @@ mod tests {
             "direct (gate below threshold), gate 0.625 of 0.750 (raised from 0.500), \
              31 prompt tokens, the server was busy, 0.0 ms"
         );
+        usage.set_threshold_source(pb::ThresholdSource::Curve);
+        assert!(verdict(&usage, None).contains("(raised from 0.500 along the gate's curve)"));
         usage.set_pressure(pb::Pressure::None);
         let cost = pb::TokenCost { prompt_tokens: 31, ..pb::TokenCost::default() };
         (usage.gate_threshold, usage.original, usage.prompt_tokens) = (Some(0.5), Some(cost), 0);

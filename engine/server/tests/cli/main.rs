@@ -7,3 +7,4 @@ mod evaluation;
 mod offline;
 mod restart;
 mod support;
+mod training;

@@ -103,6 +103,7 @@ fn usage(job: &Job, pass: &DirectPass, verdict: Verdict, fingerprint: &str) -> U
         gate_score: Some(pass.gate_score),
         gate_threshold: gate_decided.then_some(grant.threshold),
         base_threshold: gate_decided.then_some(job.policy.threshold),
+        threshold_source: gate_decided.then_some(grant.threshold_source),
         token_budget: (reason != RouteReason::PolicyNever).then_some(job.policy.token_budget),
         pressure: if is_pressed { grant.pressure } else { Pressure::None },
         prompt_tokens: u32::try_from(job.tokens()).unwrap_or(u32::MAX),

@@ -25,7 +25,10 @@ use super::{
     job::{DirectPass, Job, Task, fail_all},
     pace::Pace,
 };
-use crate::pressure::{Grant, Load};
+use crate::{
+    gate_curve::GateCurve,
+    pressure::{Grant, Load},
+};
 
 /// Documents' thoughts go first on every round of this number.
 pub(super) const DOCUMENTS_EVERY: u64 = 8;
@@ -33,6 +36,8 @@ pub(super) const DOCUMENTS_EVERY: u64 = 8;
 /// Inputs that think or wait to.
 pub(super) struct Thoughts<E: Embedder> {
     shares: Shares,
+    /// What the gate's thresholds cost and give, if that is on record.
+    curve: Option<GateCurve>,
     waiting: VecDeque<Pending<E::Context>>,
     live: Vec<Thinking<E::Thought>>,
     pub(super) pace: Pace,
@@ -62,9 +67,9 @@ impl<T: Thought> Thinking<T> {
 }
 
 impl<E: Embedder> Thoughts<E> {
-    pub(super) fn new(shares: Shares) -> Self {
+    pub(super) fn new(shares: Shares, curve: Option<GateCurve>) -> Self {
         let (waiting, live) = (VecDeque::new(), Vec::new());
-        Self { shares, waiting, live, pace: Pace::default(), rounds: 0 }
+        Self { shares, curve, waiting, live, pace: Pace::default(), rounds: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -238,7 +243,8 @@ impl<E: Embedder> Thoughts<E> {
                     places: self.shares.thoughts,
                 };
                 let affordable = self.pace.tokens_in(left);
-                Grant::under(&job.policy, load, affordable, &self.shares.pressure)
+                let options = &self.shares.pressure;
+                Grant::under(&job.policy, load, affordable, options, self.curve.as_ref())
             }
         };
         Verdict::new(job, pass, grant)

@@ -10,6 +10,7 @@ use super::{
     job::{DirectPass, Job, Task, fail_all},
     thoughts::Thoughts,
 };
+use crate::gate_curve::GateCurve;
 
 /// The embedder and everything that waits for it.
 pub(super) struct ModelThread<E: Embedder> {
@@ -21,7 +22,9 @@ pub(super) struct ModelThread<E: Embedder> {
 
 impl<E: Embedder> ModelThread<E> {
     pub(super) fn new(embedder: E, shares: Shares) -> Self {
-        Self { embedder, shares, queue: DirectQueue::default(), thoughts: Thoughts::new(shares) }
+        let curve = GateCurve::new(&embedder.info().gate_curve);
+        let thoughts = Thoughts::new(shares, curve);
+        Self { embedder, shares, queue: DirectQueue::default(), thoughts }
     }
 
     /// Works until the other side is closed and nothing is left to do.

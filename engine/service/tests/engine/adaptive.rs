@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
 use twn_encoder::{FakeEmbedder, FakeOptions};
 use twn_service::{
-    Call, Convergence, ConvergenceRequest, Engine, EngineOptions, Limits, PolicyDefaults,
-    PolicyRequest, Pressure, PressureOptions, ReasoningMode, Route, ServiceError, StopReason,
+    Call, Convergence, ConvergenceRequest, Engine, EngineOptions, GatePoint, Limits,
+    PolicyDefaults, PolicyRequest, Pressure, PressureOptions, ReasoningMode, Route, ServiceError,
+    StopReason, ThresholdSource,
 };
 
 use crate::support::{HARD_TEXT, call, embed_request, engine, options, policy};
@@ -113,6 +114,37 @@ async fn a_full_house_shrinks_thoughts_and_says_so() {
         assert_eq!(granted < 40, usage.pressure == Pressure::Load);
         assert!(!fixed || usage.pressure == Pressure::None);
     }
+}
+
+#[tokio::test]
+async fn a_deadline_moves_along_the_gates_curve() {
+    let data = TempDir::new().expect("tempdir");
+    let point = |threshold, reasoning_tokens_per_query, ndcg_at_10| GatePoint {
+        threshold,
+        think_rate: 0.5,
+        reasoning_tokens_per_query,
+        ndcg_at_10,
+    };
+    let gate_curve = vec![point(0.5, 20.0, 0.6), point(0.8, 9.0, 0.5), point(0.97, 0.0, 0.4)];
+    let fake = FakeOptions { gate_curve, ..FakeOptions::default() };
+    // No call has time for a thought: the curve's cheapest point is all that is left.
+    let pressure = PressureOptions { deadline_margin_ms: 1 << 30, ..PressureOptions::default() };
+    let options = EngineOptions { pressure, ..options(data.path(), Limits::default()) };
+    let engine = Engine::start(FakeEmbedder::new(fake), options).expect("starts");
+    assert_eq!(engine.encoder().gate_curve.len(), 3);
+    let usage = async |fixed| {
+        let (call, _guard) = call();
+        let wish = PolicyRequest { fixed, ..policy(ReasoningMode::Auto) };
+        engine.embed(embed_request(HARD_TEXT, wish), &call).await.expect("embeds").0.usage
+    };
+    // The pace of the model is known after the first thought.
+    let first = usage(true).await;
+    assert_eq!((first.route, first.gate_threshold), (Route::Reasoned, Some(0.5)));
+    assert_eq!(first.threshold_source, Some(ThresholdSource::Policy));
+    let pressed = usage(false).await;
+    assert_eq!((pressed.route, pressed.pressure), (Route::Direct, Pressure::Deadline));
+    assert_eq!((pressed.base_threshold, pressed.gate_threshold), (Some(0.5), Some(0.97)));
+    assert_eq!(pressed.threshold_source, Some(ThresholdSource::Curve));
 }
 
 #[tokio::test]

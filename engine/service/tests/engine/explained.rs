@@ -62,10 +62,11 @@ async fn both_rankings_are_those_that_each_route_gives() {
 
 /// The usage of the reasoned answer, with the reasons of `answer`, which may be the gate's.
 fn reasoned_usage(answer: &SearchAnswer, reasoned: &SearchAnswer) -> twn_service::Usage {
-    let twn_service::Usage { route_reason, gate_threshold, base_threshold, .. } =
-        answer.usage.clone();
+    let twn_service::Usage {
+        route_reason, gate_threshold, base_threshold, threshold_source, ..
+    } = answer.usage.clone();
     let usage = reasoned.usage.clone();
-    twn_service::Usage { route_reason, gate_threshold, base_threshold, ..usage }
+    twn_service::Usage { route_reason, gate_threshold, base_threshold, threshold_source, ..usage }
 }
 
 #[tokio::test]

@@ -53,6 +53,9 @@ pub struct BeirQuery {
     pub relevance: Relevance,
     /// What kind of query it is, where the data says so in `metadata.kind`.
     pub kind: Option<String>,
+    /// A written thought that works out what the query leaves open, where the data has one
+    /// in `metadata.thought`.
+    pub thought: Option<String>,
 }
 
 /// A test collection.
@@ -76,7 +79,7 @@ struct QueryLine {
     #[serde(rename = "_id")]
     id: String,
     text: String,
-    /// Of any shape; only its `kind` is read.
+    /// Of any shape; only its `kind` and its `thought` are read.
     #[serde(default)]
     metadata: serde_json::Value,
 }
@@ -100,8 +103,9 @@ impl Beir {
             .zip(&mut grades)
             .map(|(QueryLine { id, text, metadata }, grades)| {
                 let relevance = Relevance::new(std::mem::take(grades));
-                let kind = metadata.get("kind").and_then(|kind| kind.as_str()).map(str::to_owned);
-                BeirQuery { id, text, relevance, kind }
+                let word = |key: &str| Some(metadata.get(key)?.as_str()?.to_owned());
+                let thought = word("thought").filter(|text| !text.trim().is_empty());
+                BeirQuery { id, text, relevance, kind: word("kind"), thought }
             })
             .filter(|query| query.relevance.relevant() > 0)
             .collect();

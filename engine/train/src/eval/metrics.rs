@@ -44,6 +44,11 @@ impl Relevance {
         self.grades.get(&document).copied().unwrap_or(0)
     }
 
+    /// The relevant documents with their grades, in no order.
+    pub(crate) fn judgments(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        self.grades.iter().map(|(document, grade)| (*document, *grade))
+    }
+
     /// Number of relevant documents.
     pub fn relevant(&self) -> usize {
         self.grades.len()

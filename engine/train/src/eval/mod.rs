@@ -57,6 +57,7 @@ pub use local::{LocalOptions, LocalSource};
 pub use metrics::{Gain, QueryScores, Relevance, hit, ndcg, recall, reciprocal_rank};
 pub use outcome::{Judged, JudgedThought, QueryOutcome};
 pub use plot::frontier_svg;
+pub(crate) use ranking::{Rows, rank};
 pub use report::{Choice, Comparison, DataSummary, Report, ReportOptions};
 pub use row::{Evaluation, QueryResult, Row, mode_name};
 pub use significance::{Significance, paired_bootstrap};

@@ -4,25 +4,25 @@ use super::metrics::Relevance;
 
 /// The corpus as vectors.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// One vector after the other.
-    pub(super) values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
     /// Whether a document has a vector; one that has none is not ranked.
-    pub(super) present: Vec<bool>,
+    pub(crate) present: Vec<bool>,
 }
 
 /// A query's nearest documents, and how clearly the relevant ones stand out.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ranked {
+pub(crate) struct Ranked {
     /// Positions, best first.
-    pub(super) nearest: Vec<u32>,
+    pub(crate) nearest: Vec<u32>,
     /// Similarity of the best relevant document minus that of the best irrelevant one.
-    pub(super) margin: Option<f64>,
+    pub(crate) margin: Option<f64>,
 }
 
 /// Ranks the `k` rows most similar to `query`; equal scores keep the corpus order. With
 /// unit vectors the similarity is the cosine.
-pub(super) fn rank(query: &[f32], rows: &Rows, relevance: &Relevance, k: usize) -> Ranked {
+pub(crate) fn rank(query: &[f32], rows: &Rows, relevance: &Relevance, k: usize) -> Ranked {
     let scored: Vec<(f64, u32)> = rows
         .values
         .chunks_exact(query.len())

@@ -78,9 +78,8 @@ pub fn calibrate(
         judge_gate: true,
         ..EvalOptions::default()
     };
-    let failed = |error: crate::eval::EvalError| TrainError::recipe(error.to_string());
-    let mut source = LocalSource::new(encoder, LocalOptions::default()).map_err(failed)?;
-    let outcomes = evaluate(&mut source, data, &wanted, progress).map_err(failed)?.outcomes;
+    let mut source = LocalSource::new(encoder, LocalOptions::default())?;
+    let outcomes = evaluate(&mut source, data, &wanted, progress)?.outcomes;
     let prompts = prompts(encoder, data)?;
     let inputs = encoder.gate_inputs(&prompts.iter().collect::<Vec<_>>())?;
 
@@ -89,7 +88,7 @@ pub fn calibrate(
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
     let held = (order.len() as f64 * options.held_out) as usize;
     if held < 10 || order.len() - held < 20 {
-        return Err(TrainError::recipe("too few queries to fit a gate and to choose a threshold"));
+        return Err(TrainError::no_gate("too few queries to fit a gate and to choose a threshold"));
     }
     let (held, fitted) = order.split_at(held);
     let helps = |index: &usize| outcomes[*index].gain().is_some_and(|g| g > options.gain_min);
@@ -107,7 +106,7 @@ pub fn calibrate(
     let frontier = Frontier::of(&judged);
     let chosen = frontier
         .threshold_for_share(options.token_share)
-        .ok_or_else(|| TrainError::recipe("no threshold keeps within the share of tokens"))?;
+        .ok_or_else(|| TrainError::no_gate("no threshold keeps within the share of tokens"))?;
     let held_labels: Vec<bool> = held.iter().map(helps).collect();
     let wide: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
     adapters.gate = gate;

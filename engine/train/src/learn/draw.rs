@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::Example;
+use super::{Decoded, Example};
 
 /// Draws the examples of steps, each kind without repetition until all were drawn.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Drawn<'a> {
     pub negatives: Vec<&'a str>,
     /// How its query is written.
     pub case: Case,
+    /// A thought of the reasoning adapter's own that stands in for the written one.
+    pub own_thought: Option<Decoded>,
 }
 
 /// How a text is written.
@@ -125,7 +127,7 @@ fn dress<'a>(
         true if rng.random_bool(0.5) => Case::Upper,
         true => Case::Lower,
     };
-    Drawn { example, positive, negatives, case }
+    Drawn { example, positive, negatives, case, own_thought: None }
 }
 
 #[cfg(test)]

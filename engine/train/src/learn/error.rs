@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use twn_encoder::EncoderError;
 
+use crate::eval::EvalError;
+
 /// A failed training.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -47,6 +49,15 @@ pub enum TrainError {
         /// What happened.
         problem: String,
     },
+    /// The data tell a gate nothing.
+    #[error("the gate cannot be fitted: {problem}")]
+    NoGate {
+        /// Why not.
+        problem: String,
+    },
+    /// An evaluation failed.
+    #[error(transparent)]
+    Evaluation(#[from] EvalError),
     /// The encoder refused or failed.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -66,6 +77,10 @@ impl TrainError {
 
     pub(crate) fn recipe(problem: impl Into<String>) -> Self {
         Self::Recipe { problem: problem.into() }
+    }
+
+    pub(crate) fn no_gate(problem: impl Into<String>) -> Self {
+        Self::NoGate { problem: problem.into() }
     }
 
     pub(crate) fn tokenizer(problem: String) -> Self {

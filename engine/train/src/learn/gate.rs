@@ -54,7 +54,7 @@ pub fn fit_gate(
     fit: &GateFit,
 ) -> Result<(Gate, GateFitted), TrainError> {
     if inputs.len() != labels.len() || !labels.contains(&true) || !labels.contains(&false) {
-        return Err(TrainError::recipe("a gate needs examples that thinking helps, and others"));
+        return Err(TrainError::no_gate("it needs queries that thinking helps, and others"));
     }
     let device = Device::flex().autodiff();
     let standard = Standard::of(inputs);

@@ -6,27 +6,22 @@
 //! example's own documents. The relatives' formulas (UME-R1, Embed-RL) have the same
 //! parts; the price is what makes thoughts short.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use burn::{
     module::Module,
     tensor::{Tensor, TensorData},
 };
 use serde::Serialize;
-use twn_encoder::{
-    Embedder, Encoder, LoadOptions, Prompt, StopReason, Thought, ThoughtOptions,
-    adapter::{Lora, StoredType},
-};
+use twn_encoder::{Embedder, Encoder, StopReason, adapter::Lora};
 
 use super::{
     Batch, Drawn, ParameterGradients, Sequence, Sequencer, Stage, Student, TrainError,
     group_by_length,
     loss::{PolicyGradient, SampledTokens, policy_loss},
     recipe::Policy,
+    sampler::{Decoding, Sampler, Use, Wanted, prompt, sample},
 };
-
-/// Prompts that one thought batch decodes side by side.
-const SIDE_BY_SIDE: usize = 64;
 
 /// What a step of reinforcement saw.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -50,7 +45,6 @@ pub(super) struct Reinforcement {
     policy: Policy,
     /// The reasoning adapter that the stage began with.
     reference: Lora,
-    load: LoadOptions,
 }
 
 /// One sampled thought.
@@ -64,16 +58,9 @@ struct Sample {
 }
 
 impl Reinforcement {
-    /// Begins with the student's reasoning adapter as the reference. The folder `scratch`
-    /// carries the adapters to the sampler.
-    pub(super) fn new(policy: &Policy, reference: Lora, model: &Path, scratch: &Path) -> Self {
-        let load = LoadOptions {
-            adapters: Some(scratch.to_owned()),
-            threads: policy.threads,
-            context_tokens: 1024,
-            ..LoadOptions::new(model)
-        };
-        Self { policy: policy.clone(), reference, load }
+    /// Begins with the student's reasoning adapter as the reference.
+    pub(super) fn new(policy: &Policy, reference: Lora) -> Self {
+        Self { policy: policy.clone(), reference }
     }
 
     /// One step: figures and gradients.
@@ -83,16 +70,13 @@ impl Reinforcement {
     pub(super) fn step(
         &self,
         student: &Student,
-        sequencer: &Sequencer,
+        (sequencer, sampler): (&Sequencer, &mut Sampler),
         drawn: &[Drawn<'_>],
         stage: &Stage,
         seed: u64,
     ) -> Result<(PolicyFigures, ParameterGradients), TrainError> {
-        let folder = self.load.adapters.as_deref().expect("set by `new`");
-        student.adapters.write(folder, StoredType::F32)?;
-        let mut encoder = Encoder::load(&self.load)?;
-        let samples = self.sample(&mut encoder, sequencer, drawn, seed)?;
-        drop(encoder);
+        let encoder = sampler.encoder(student, Use::Embeddings)?;
+        let samples = self.sample(encoder, sequencer, drawn, seed)?;
         let advantages = advantages(&samples);
         let mut figures = PolicyFigures::of(&samples);
         // A thought that ended before its first token has nothing to make more likely.
@@ -150,57 +134,34 @@ impl Reinforcement {
         seed: u64,
     ) -> Result<Vec<Sample>, TrainError> {
         let documents = embed_documents(encoder, sequencer, drawn)?;
-        let mut waiting = Vec::new();
-        for (index, one) in drawn.iter().enumerate() {
+        let mut prompts = Vec::with_capacity(drawn.len());
+        for one in drawn {
             let query = one.case.apply(&one.example.query);
-            let sequence = sequencer.query(&query, one.example.instruction.as_deref())?;
-            for member in 0..self.policy.group {
-                waiting.push((
-                    index,
-                    seed.wrapping_add((index * self.policy.group + member) as u64),
-                    sequence.clone(),
-                ));
-            }
+            prompts.push(sequencer.query(&query, one.example.instruction.as_deref())?);
         }
-        let mut samples = Vec::new();
-        for wave in waiting.chunks(SIDE_BY_SIDE) {
-            let prompts: Vec<Prompt> =
-                wave.iter().map(|(_, _, sequence)| prompt(sequence)).collect();
-            let directs = encoder.direct(&prompts.iter().collect::<Vec<_>>())?;
-            let mut thoughts = Vec::new();
-            for (direct, (_, seed, _)) in directs.into_iter().zip(wave) {
-                let options = ThoughtOptions {
-                    token_budget: self.policy.token_budget,
-                    temperature: self.policy.temperature,
-                    seed: *seed,
-                    convergence: None,
-                };
-                thoughts.push(encoder.think(direct.context, &options)?);
-            }
-            while thoughts.iter().any(|thought| thought.stop_reason().is_none()) {
-                encoder.step(&mut thoughts.iter_mut().collect::<Vec<_>>())?;
-            }
-            for (thought, (example, _, sequence)) in thoughts.into_iter().zip(wave) {
-                let decoded = thought.decoded().to_vec();
-                let reasoned = encoder.reasoned(thought)?;
-                let closed = reasoned.stop_reason == StopReason::Closed;
-                let sequence = sequencer.think_tokens(sequence, &decoded);
-                let sims = &documents[*example];
-                let (reciprocal_rank, gap) = sims.judge(&reasoned.embedding);
-                let reward = self.policy.format_reward * f32::from(closed)
-                    + self.policy.rank_reward * reciprocal_rank
-                    + self.policy.gap_reward * gap
-                    - self.policy.token_price * decoded.len() as f32;
-                samples.push(Sample {
-                    sequence,
-                    example: *example,
-                    closed,
-                    reciprocal_rank,
-                    gap,
-                    reward,
-                });
-            }
-        }
+        let group = self.policy.group;
+        let wanted: Vec<Wanted<'_>> = (0..drawn.len() * group)
+            .map(|at| Wanted { prompt: &prompts[at / group], seed: seed.wrapping_add(at as u64) })
+            .collect();
+        let decoding = Decoding {
+            token_budget: self.policy.token_budget,
+            temperature: self.policy.temperature,
+        };
+        let mut samples = Vec::with_capacity(wanted.len());
+        sample(encoder, &wanted, &decoding, &mut |encoder, at, thought| {
+            let decoded = thought.decoded().to_vec();
+            let reasoned = encoder.reasoned(thought)?;
+            let closed = reasoned.stop_reason == StopReason::Closed;
+            let example = at / group;
+            let (reciprocal_rank, gap) = documents[example].judge(&reasoned.embedding);
+            let reward = self.policy.format_reward * f32::from(closed)
+                + self.policy.rank_reward * reciprocal_rank
+                + self.policy.gap_reward * gap
+                - self.policy.token_price * decoded.len() as f32;
+            let sequence = sequencer.think_tokens(&prompts[example], &decoded);
+            samples.push(Sample { sequence, example, closed, reciprocal_rank, gap, reward });
+            Ok(())
+        })?;
         Ok(samples)
     }
 }
@@ -251,10 +212,6 @@ fn embed_documents(
             })
         })
         .collect()
-}
-
-fn prompt(sequence: &Sequence) -> Prompt {
-    Prompt { tokens: sequence.tokens.clone(), truncated: false, content: sequence.content.clone() }
 }
 
 /// Each reward less its group's mean, over the group's deviation.

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use twn_encoder::adapter::AdapterPlan;
 
-use super::{AdamWOptions, TrainError, Wiring};
+use super::{AdamWOptions, Evaluate, RecipeChange, TrainError, Wiring};
 
 /// What to train, on what, in which stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,12 @@ pub struct Recipe {
     /// The most tokens of a text; longer ones are cut.
     #[serde(default = "default_content_tokens")]
     pub content_tokens_max: usize,
+    /// Threads that decode the adapter's own thoughts; 0 takes one for each core.
+    #[serde(default)]
+    pub sampler_threads: usize,
+    /// Held-out data to evaluate on while training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate: Option<Evaluate>,
     /// What is done, in order.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
@@ -43,6 +49,9 @@ pub struct Recipe {
 pub struct Stage {
     /// Names the stage in the log and the checkpoints.
     pub name: String,
+    /// Leaves the stage out.
+    #[serde(default)]
+    pub skip: bool,
     /// Optimiser steps.
     pub steps: usize,
     /// Examples of each kind in a step.
@@ -66,6 +75,14 @@ pub struct Stage {
     /// depend on case.
     #[serde(default)]
     pub case_noise: f64,
+    /// Chance that an example is embedded after a thought which the reasoning adapter
+    /// writes itself, instead of the written one; an example without a written thought is
+    /// embedded after one by the same chance.
+    #[serde(default)]
+    pub sampled_thoughts: f64,
+    /// Temperature of those thoughts; 0 is greedy.
+    #[serde(default = "default_thought_temperature")]
+    pub thought_temperature: f32,
     /// Weights of the losses.
     #[serde(default)]
     pub weights: Weights,
@@ -129,8 +146,6 @@ pub struct Policy {
     /// Ends the stage early, keeping the adapter, when the mean divergence exceeds this:
     /// the guard against collapse.
     pub kl_max: f32,
-    /// Threads that sample; 0 takes one for each core.
-    pub threads: usize,
 }
 
 impl Default for Policy {
@@ -147,7 +162,6 @@ impl Default for Policy {
             clip_high: 0.28,
             kl_weight: 0.04,
             kl_max: 1.0,
-            threads: 0,
         }
     }
 }
@@ -158,12 +172,30 @@ impl Recipe {
     /// # Errors
     /// Fails when the file cannot be read, is no recipe, or has a value out of range.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
+        Self::read_changed(path, &[])
+    }
+
+    /// The same with changes, which are made before anything is checked.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and when a change fits nothing.
+    pub fn read_changed(path: &Path, changes: &[RecipeChange]) -> Result<Self, TrainError> {
+        let refuse = |problem: String| TrainError::file(path, problem);
         let text = fs_err::read_to_string(path)?;
-        let mut recipe: Self =
-            toml::from_str(&text).map_err(|error| TrainError::file(path, error.to_string()))?;
+        let mut table: toml::Table =
+            toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        for change in changes {
+            let named = |problem| refuse(format!("change `{change}`: {problem}"));
+            change.apply(&mut table).map_err(named)?;
+        }
+        // Unchanged from the text, so that an error has its line.
+        let read = if changes.is_empty() { toml::from_str(&text) } else { table.try_into() };
+        let mut recipe: Self = read.map_err(|error| refuse(error.to_string()))?;
+        recipe.stages.retain(|stage| !stage.skip);
         recipe.check()?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        for file in recipe.data.values_mut().chain(&mut recipe.teacher) {
+        let held_out = recipe.evaluate.as_mut().map(|evaluate| &mut evaluate.path);
+        for file in recipe.data.values_mut().chain(&mut recipe.teacher).chain(held_out) {
             *file = folder.join(&file);
         }
         Ok(recipe)
@@ -186,6 +218,11 @@ impl Recipe {
         }
         if self.stages.is_empty() {
             return refuse("has no stage".to_owned());
+        }
+        if let Some(Evaluate { every, queries, documents, .. }) = &self.evaluate
+            && [every, queries, documents].contains(&&0)
+        {
+            return refuse("`evaluate` has a 0".to_owned());
         }
         let mut names = std::collections::BTreeSet::new();
         for stage in &self.stages {
@@ -238,6 +275,15 @@ impl Stage {
         if !(0.0..=1.0).contains(&self.case_noise) {
             return refuse("`case_noise` must be 0 to 1".to_owned());
         }
+        if !(0.0..=1.0).contains(&self.sampled_thoughts) {
+            return refuse("`sampled_thoughts` must be 0 to 1".to_owned());
+        }
+        if !(0.0..=2.0).contains(&self.thought_temperature) {
+            return refuse("`thought_temperature` must be 0 to 2".to_owned());
+        }
+        if self.sampled_thoughts > 0.0 && self.weights.reasoned == 0.0 {
+            return refuse("`sampled_thoughts` needs a weight of `reasoned`".to_owned());
+        }
         let weights = &self.weights;
         let all =
             [weights.thought, weights.direct, weights.reasoned, weights.cosine, weights.similarity];
@@ -253,6 +299,9 @@ impl Stage {
             }
             Some(policy) if policy.group < 2 || policy.token_budget == 0 => {
                 return refuse("a policy needs groups of 2 or more, and tokens".to_owned());
+            }
+            Some(policy) if policy.token_budget > recipe.adapters.thought.token_budget => {
+                return refuse("the policy's thoughts are longer than the adapters'".to_owned());
             }
             _ => {}
         }
@@ -277,6 +326,10 @@ fn default_negatives() -> usize {
 
 fn default_temperature() -> f32 {
     0.05
+}
+
+fn default_thought_temperature() -> f32 {
+    0.7
 }
 
 fn default_margin() -> Option<f32> {
@@ -315,21 +368,28 @@ mod tests {
         let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(names, ["reasoning", "embedding", "policy"]);
         let rates = &recipe.stages[1];
-        assert!(rates.learning_rate_at(0) < rates.learning_rate_at(8));
-        assert!((rates.learning_rate_at(8) - rates.learning_rate).abs() < 1e-12);
-        assert!(rates.learning_rate_at(96) < 0.11 * rates.learning_rate);
+        assert!(rates.learning_rate_at(0) < rates.learning_rate_at(19));
+        assert!((rates.learning_rate_at(19) - rates.learning_rate).abs() < 1e-12);
+        assert!(rates.learning_rate_at(299) < 0.11 * rates.learning_rate);
+        assert_eq!(rates.sampled_thoughts, 0.5);
+        let evaluate = recipe.evaluate.expect("evaluates");
+        assert!(evaluate.thoughts && evaluate.path.ends_with("valid/mixed"));
     }
 
     #[test]
     fn wrong_recipes_are_refused() {
         check_refused("queries = 4", "queries = 0", "`adapters.queries` is 0");
         check_refused("seed =", "sead =", "unknown field `sead`");
-        check_refused("steps = 56", "steps = 0", "at least 1");
-        check_refused("warmup = 5", "warmup = 57", "longer than the stage");
+        check_refused("steps = 240", "steps = 0", "at least 1");
+        check_refused("warmup = 10", "warmup = 241", "longer than the stage");
         check_refused("teacher = \"minilm\"", "", "names no `teacher`");
         check_refused("thought = 1.0", "thought = 0.0", "every weight is 0");
         check_refused("resolving = 160", "riddles = 160", "names `riddles`");
         check_refused("name = \"embedding\"", "name = \"reasoning\"", "two stages");
         check_refused("group = 8", "group = 1", "groups of 2 or more");
+        check_refused("every = 20", "every = 0", "`evaluate` has a 0");
+        check_refused("sampled_thoughts = 0.5", "sampled_thoughts = 2.0", "0 to 1");
+        check_refused("reasoned = 1.0", "reasoned = 0.0", "needs a weight of `reasoned`");
+        check_refused("temperature = 1.0, token_budget = 48", "token_budget = 49", "longer than");
     }
 }

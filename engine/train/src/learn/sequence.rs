@@ -11,11 +11,12 @@ use super::TrainError;
 /// A prompt, or a prompt with its thought.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sequence {
-    /// Token ids: the prompt, then the opening marker and the thought if there is one.
+    /// Token ids: the prompt, then the opening marker and the thought if there is one, and
+    /// the closing marker behind a thought that did not close itself.
     pub tokens: Vec<u32>,
     /// Where the content lies.
     pub content: Range<usize>,
-    /// Where the thought lies, closing marker included; empty without one.
+    /// Where the thought lies, a closing marker of its own included; empty without one.
     pub thought: Range<usize>,
 }
 
@@ -27,6 +28,15 @@ impl Sequence {
     }
 }
 
+/// A thought as it was decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoded {
+    /// Its tokens, a closing marker of its own included.
+    pub tokens: Vec<u32>,
+    /// Whether it closed itself.
+    pub closed: bool,
+}
+
 /// Turns text into token ids, without special tokens.
 type Tokenize = Box<dyn Fn(&str) -> Result<Vec<u32>, String> + Send + Sync>;
 
@@ -36,6 +46,7 @@ pub struct Sequencer {
     tokenizer: Tokenize,
     open: Vec<u32>,
     close: String,
+    close_tokens: Vec<u32>,
     limits: SequenceLimits,
     thought_tokens_max: usize,
 }
@@ -45,7 +56,7 @@ pub struct Sequencer {
 pub struct SequenceLimits {
     /// Of a content; longer ones are cut.
     pub content: usize,
-    /// Of template, instruction and opening marker; longer ones are refused.
+    /// Of template, instruction and markers; longer ones are refused.
     pub frame: usize,
 }
 
@@ -72,11 +83,13 @@ impl Sequencer {
             Ok(encoding.get_ids().to_vec())
         };
         let open = tokenizer(&manifest.thought.open).map_err(TrainError::tokenizer)?;
+        let close_tokens = tokenizer(&manifest.thought.close).map_err(TrainError::tokenizer)?;
         Ok(Self {
             prompter,
             tokenizer: Box::new(tokenizer),
             open,
             close: manifest.thought.close.clone(),
+            close_tokens,
             limits,
             thought_tokens_max: manifest.thought.token_budget as usize,
         })
@@ -106,8 +119,19 @@ impl Sequencer {
     pub fn think(&self, prompt: &Sequence, thought: &str) -> Result<Sequence, TrainError> {
         let text = format!("{}{}", thought.trim(), self.close);
         let mut decoded = (self.tokenizer)(&text).map_err(TrainError::tokenizer)?;
+        let closed = decoded.len() <= self.thought_tokens_max;
         decoded.truncate(self.thought_tokens_max);
-        Ok(self.think_tokens(prompt, &decoded))
+        Ok(self.think_decoded(prompt, &Decoded { tokens: decoded, closed }))
+    }
+
+    /// Puts a decoded thought after a prompt as the encoder embeds it: one that did not
+    /// close itself is closed, by a marker that is read and not pooled.
+    pub fn think_decoded(&self, prompt: &Sequence, thought: &Decoded) -> Sequence {
+        let mut sequence = self.think_tokens(prompt, &thought.tokens);
+        if !thought.closed {
+            sequence.tokens.extend(&self.close_tokens);
+        }
+        sequence
     }
 
     /// Puts a thought's tokens after a prompt.
@@ -131,7 +155,8 @@ impl Sequencer {
             kind,
         };
         let mut prompt = self.prompter.prepare(&input)?;
-        let frame = prompt.tokens.len() - prompt.content.len() + self.open.len();
+        let markers = self.open.len() + self.close_tokens.len();
+        let frame = prompt.tokens.len() - prompt.content.len() + markers;
         if frame > self.limits.frame {
             return Err(TrainError::recipe(format!(
                 "an example's instruction and the template have {frame} tokens, at most {}",

@@ -286,6 +286,20 @@ struct Answers {
     hard: Vec<usize>,
 }
 
+/// A query with the thought that it is embedded after: one of the adapter's own where one
+/// was sampled, else the written one; `None` without either.
+fn think(
+    sequencer: &Sequencer,
+    one: &Drawn<'_>,
+    prompt: &Sequence,
+) -> Result<Option<Sequence>, TrainError> {
+    match (&one.own_thought, &one.example.thought) {
+        (Some(decoded), _) => Ok(Some(sequencer.think_decoded(prompt, decoded))),
+        (None, Some(text)) => sequencer.think(prompt, text).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 impl<'a> Texts<'a> {
     fn of(sequencer: &Sequencer, drawn: &[Drawn<'a>], stage: &Stage) -> Result<Self, TrainError> {
         let mut texts = Self::default();
@@ -319,10 +333,9 @@ impl<'a> Texts<'a> {
                 hard: one.negatives.iter().map(|text| document_place[text]).collect(),
             };
             texts.direct.push(row, &answers);
-            if let Some(thought) = &one.example.thought
-                && stage.weights.reasoned > 0.0
+            if stage.weights.reasoned > 0.0
+                && let Some(sequence) = think(sequencer, one, &texts.sequences[row])?
             {
-                let sequence = sequencer.think(&texts.sequences[row], thought)?;
                 texts.reasoned.push(texts.sequences.len(), &answers);
                 texts.sequences.push(sequence);
             }

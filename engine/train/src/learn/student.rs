@@ -85,6 +85,16 @@ impl Student {
         }
     }
 
+    /// The adapters as an encoder takes them: with one adapter for both tasks, that one is
+    /// the embedding adapter as well.
+    pub fn served(&self) -> Adapters {
+        let mut adapters = self.adapters.clone();
+        if self.wiring.single {
+            adapters.embedding = adapters.reasoning.clone();
+        }
+        adapters
+    }
+
     /// Where it runs.
     pub fn device(&self) -> &Device {
         &self.device

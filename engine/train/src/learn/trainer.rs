@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::{Path, PathBuf},
     time::Instant,
 };
 
 use burn::tensor::Device;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use twn_encoder::{
     Pooling,
@@ -17,19 +15,27 @@ use twn_encoder::{
 };
 
 use super::{
-    AdamW, Draw, Example, OptimizerState, ParameterGradients, Place, PolicyFigures, Recipe,
-    SequenceLimits, Sequencer, Stage, StepLosses, Student, Teacher, TrainError, checkpoint,
-    closed_form, policy::Reinforcement, read_examples, run_step,
+    AdamW, Draw, Drawn, Example, HeldOutLine, LogLine, OptimizerState, ParameterGradients, Place,
+    PolicyFigures, Recipe, RecipeChange, SequenceLimits, Sequencer, Stage, StepLosses, Student,
+    Teacher, TrainError, TrainEvent, checkpoint, closed_form,
+    held_out::HeldOut,
+    log::Log,
+    own_thoughts::{At, think_for},
+    policy::Reinforcement,
+    read_examples, run_step,
+    sampler::{Sampler, SamplerPlace},
 };
 
 /// Tokens beside content and thought: template, instruction, markers.
 const FRAME_TOKENS: usize = 128;
 
 /// What to run, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TrainOptions {
     /// The recipe.
     pub recipe: PathBuf,
+    /// What is done otherwise than the recipe says.
+    pub changes: Vec<RecipeChange>,
     /// The backbone: a GGUF file or a Hugging Face folder.
     pub model: PathBuf,
     /// Adapters to begin from; `None` begins afresh.
@@ -38,31 +44,6 @@ pub struct TrainOptions {
     pub run: PathBuf,
     /// Stops after so many seconds, at a checkpoint; going on later is as if it had not.
     pub seconds_max: Option<u64>,
-}
-
-/// One line of `log.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LogLine<'a> {
-    /// Name of the stage.
-    pub stage: &'a str,
-    /// Counted from 1.
-    pub step: usize,
-    /// Steps of the stage.
-    pub steps: usize,
-    /// The weighted sum of the losses.
-    pub loss: f32,
-    /// The losses.
-    #[serde(flatten)]
-    pub losses: StepLosses,
-    /// What a step of reinforcement saw.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub policy: Option<PolicyFigures>,
-    /// Norm of the gradients before it was bounded.
-    pub gradient_norm: f32,
-    /// Learning rate of the step.
-    pub learning_rate: f64,
-    /// Time of the step.
-    pub seconds: f64,
 }
 
 /// How a run ended.
@@ -82,9 +63,34 @@ struct Run<'a> {
     model: PathBuf,
     data: BTreeMap<String, Vec<Example>>,
     teacher: Option<Teacher>,
-    log: fs_err::File,
+    sequencer: Sequencer,
+    held_out: Option<HeldOut>,
+    /// The most tokens of prompt, thought and queries.
+    positions: usize,
+    log: Log,
+    progress: &'a mut dyn FnMut(&TrainEvent<'_>),
     started: Instant,
     seconds_max: Option<u64>,
+}
+
+/// A stage under way.
+struct StageRun<'a> {
+    index: usize,
+    stage: &'a Stage,
+    /// Steps that were done before.
+    first: usize,
+    optimizer: AdamW,
+    sampler: Sampler,
+    reinforcement: Option<Reinforcement>,
+    seed: u64,
+}
+
+/// A step's gradients, and what it saw.
+struct StepSeen {
+    gradients: ParameterGradients,
+    losses: StepLosses,
+    policy: Option<PolicyFigures>,
+    loss: f32,
 }
 
 /// Trains, or goes on training, on `device` (which must have autodiff).
@@ -95,9 +101,9 @@ struct Run<'a> {
 pub fn train(
     options: &TrainOptions,
     device: &Device,
-    progress: &mut dyn FnMut(&LogLine<'_>),
+    progress: &mut dyn FnMut(&TrainEvent<'_>),
 ) -> Result<RunEnd, TrainError> {
-    let recipe = Recipe::read(&options.recipe)?;
+    let recipe = Recipe::read_changed(&options.recipe, &options.changes)?;
     let digest = digest(&recipe, &options.model);
     fs_err::create_dir_all(&options.run)?;
     let opened = model::open(&options.model)?;
@@ -115,19 +121,6 @@ pub fn train(
             (Place { recipe: digest.clone(), stage: 0, step: 0 }, adapters, None)
         }
     };
-    let log =
-        fs_err::OpenOptions::new().create(true).append(true).open(options.run.join("log.jsonl"))?;
-    let mut run = Run {
-        recipe: &recipe,
-        digest,
-        folder: options.run.clone(),
-        model: options.model.clone(),
-        data,
-        teacher,
-        log,
-        started: Instant::now(),
-        seconds_max: options.seconds_max,
-    };
     let positions = FRAME_TOKENS
         .saturating_add(recipe.content_tokens_max)
         .saturating_add(adapters.manifest.thought.token_budget as usize)
@@ -139,7 +132,7 @@ pub fn train(
     }
     let limits = SequenceLimits { content: recipe.content_tokens_max, frame: FRAME_TOKENS };
     let sequencer = Sequencer::new(&opened, &adapters.manifest, limits)?;
-    if let Some(teacher) = &run.teacher {
+    if let Some(teacher) = &teacher {
         let own = adapters.pooler.dimension(opened.config.hidden_size);
         if teacher.dimension() != own {
             let problem = format!(
@@ -149,147 +142,199 @@ pub fn train(
             return Err(TrainError::recipe(problem));
         }
     }
+    let held_out = recipe.evaluate.as_ref().map(|wanted| HeldOut::read(wanted, &sequencer));
+    let run = Run {
+        digest,
+        folder: options.run.clone(),
+        model: options.model.clone(),
+        data,
+        teacher,
+        sequencer,
+        held_out: held_out.transpose()?,
+        positions,
+        log: Log::open(&options.run)?,
+        progress,
+        started: Instant::now(),
+        seconds_max: options.seconds_max,
+        recipe: &recipe,
+    };
     let mut student = Student::new(&opened, adapters, positions, recipe.wiring, device)?;
     if begun_afresh && options.adapters.is_none() {
-        run.start_mean_projection(&mut student, &sequencer)?;
+        run.start_mean_projection(&mut student)?;
     }
-    run.stages(student, &sequencer, place, state, progress)
+    run.stages(student, place, state)
 }
 
 impl Run<'_> {
     /// Fits the projection of the means to the teacher in closed form: far nearer to where
     /// training ends than a random one.
-    fn start_mean_projection(
-        &self,
-        student: &mut Student,
-        sequencer: &Sequencer,
-    ) -> Result<(), TrainError> {
+    fn start_mean_projection(&self, student: &mut Student) -> Result<(), TrainError> {
         let pooling = self.recipe.adapters.pooling;
         let (Some(teacher), true) = (&self.teacher, pooling != Pooling::Queries) else {
             return Ok(());
         };
-        closed_form::fit_mean_projection(student, sequencer, teacher, &self.data, self.recipe.seed)
+        let seed = self.recipe.seed;
+        closed_form::fit_mean_projection(student, &self.sequencer, teacher, &self.data, seed)
     }
 
     fn stages(
-        &mut self,
+        mut self,
         mut student: Student,
-        sequencer: &Sequencer,
         place: Place,
         mut state: Option<OptimizerState>,
-        progress: &mut dyn FnMut(&LogLine<'_>),
     ) -> Result<RunEnd, TrainError> {
+        // Taken out of the run, so that what is drawn from it does not hold the run.
+        let data = std::mem::take(&mut self.data);
         let first = place.stage;
         for (index, stage) in self.recipe.stages.iter().enumerate().skip(first) {
             let step = if index == first { place.step } else { 0 };
-            let mut optimizer = match state.take().filter(|_| step > 0) {
+            let optimizer = match state.take().filter(|_| step > 0) {
                 Some(state) => AdamW::resume(stage.optimizer, state, &student.adapters)
                     .ok_or_else(|| TrainError::file(&self.folder, "moments fit no parameter"))?,
                 None => AdamW::new(stage.optimizer),
             };
+            let mut under_way = self.begin(index, stage, step, optimizer, &student)?;
             let end;
-            (student, end) =
-                self.stage(index, stage, step, student, &mut optimizer, sequencer, progress)?;
+            (student, end) = self.stage(&mut under_way, &data, student)?;
             if end == RunEnd::Paused {
                 return Ok(end);
             }
         }
         student.adapters.manifest.trained = true;
         let folder = self.folder.join("adapters");
-        student.adapters.write(&folder, StoredType::F32)?;
+        student.served().write(&folder, StoredType::F32)?;
         Ok(RunEnd::Complete)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one stage, used here alone")]
-    fn stage(
-        &mut self,
+    fn begin<'s>(
+        &self,
         index: usize,
-        stage: &Stage,
+        stage: &'s Stage,
         first: usize,
-        mut student: Student,
-        optimizer: &mut AdamW,
-        sequencer: &Sequencer,
-        progress: &mut dyn FnMut(&LogLine<'_>),
-    ) -> Result<(Student, RunEnd), TrainError> {
-        let seed = self.recipe.seed.wrapping_add(index as u64 + 1);
-        let data = std::mem::take(&mut self.data);
-        let mut draw = Draw::new(&data, &stage.batch, seed);
-        let mut end = RunEnd::Complete;
+        optimizer: AdamW,
+        student: &Student,
+    ) -> Result<StageRun<'s>, TrainError> {
+        let sampler = Sampler::new(&SamplerPlace {
+            model: &self.model,
+            folder: &self.folder.join("sampler"),
+            threads: self.recipe.sampler_threads,
+            context_tokens: self.positions,
+        });
         let reinforcement = match &stage.policy {
-            Some(policy) => {
-                let reference = self.reference(index, &student)?;
-                let scratch = self.folder.join("sampler");
-                Some(Reinforcement::new(policy, reference, &self.model, &scratch))
-            }
+            Some(policy) => Some(Reinforcement::new(policy, self.reference(index, student)?)),
             None => None,
         };
-        for step in first..stage.steps {
+        let seed = self.recipe.seed.wrapping_add(index as u64 + 1);
+        Ok(StageRun { index, stage, first, optimizer, sampler, reinforcement, seed })
+    }
+
+    fn stage(
+        &mut self,
+        under_way: &mut StageRun<'_>,
+        data: &BTreeMap<String, Vec<Example>>,
+        mut student: Student,
+    ) -> Result<(Student, RunEnd), TrainError> {
+        let stage = under_way.stage;
+        let mut draw = Draw::new(data, &stage.batch, under_way.seed);
+        if under_way.index == 0 && under_way.first == 0 {
+            self.evaluate(under_way, 0, &student)?;
+        }
+        for step in under_way.first..stage.steps {
             let started = Instant::now();
-            let drawn = draw.step(step, stage.negatives_max, stage.case_noise);
-            let mut figures = None;
-            let mut losses = StepLosses::default();
-            let gradients;
-            if let Some(reinforcement) = &reinforcement {
-                let seed = seed.wrapping_add((step as u64) << 20);
-                let seen;
-                (seen, gradients) = reinforcement.step(&student, sequencer, &drawn, stage, seed)?;
-                figures = Some(seen);
-            } else {
-                (losses, gradients) =
-                    run_step(&student, sequencer, self.teacher.as_ref(), &drawn, stage)?;
-            }
-            let loss = figures.map_or_else(|| losses.total(stage), |figures| -figures.reward);
-            if !loss.is_finite() {
-                let (stage, step) = (stage.name.clone(), step + 1);
-                return Err(TrainError::Diverged { stage, step, loss });
-            }
+            let mut drawn = draw.step(step, stage.negatives_max, stage.case_noise);
+            let seen = self.step(under_way, step, &mut drawn, &student)?;
             let learning_rate = stage.learning_rate_at(step);
             let norm;
-            (student, norm) = update(student, optimizer, gradients, learning_rate);
-            let line = LogLine {
+            (student, norm) =
+                update(student, &mut under_way.optimizer, seen.gradients, learning_rate);
+            self.tell(&TrainEvent::Step(LogLine {
                 stage: &stage.name,
                 step: step + 1,
                 steps: stage.steps,
-                loss,
-                losses,
-                policy: figures,
+                loss: seen.loss,
+                losses: seen.losses,
+                policy: seen.policy,
                 gradient_norm: norm,
                 learning_rate,
                 seconds: started.elapsed().as_secs_f64(),
-            };
-            let mut text = serde_json::to_vec(&line).expect("plain data serialises");
-            text.push(b'\n');
-            self.log.write_all(&text)?;
-            progress(&line);
+            }))?;
             let due = (step + 1).is_multiple_of(stage.checkpoint_every);
             let collapses = |figures: PolicyFigures| {
                 stage.policy.as_ref().is_some_and(|policy| figures.divergence > policy.kl_max)
             };
-            let is_last = step + 1 == stage.steps || figures.is_some_and(collapses);
+            let is_last = step + 1 == stage.steps || seen.policy.is_some_and(collapses);
+            if is_last || self.held_out.as_ref().is_some_and(|held_out| held_out.is_due(step + 1)) {
+                self.evaluate(under_way, step + 1, &student)?;
+            }
             let is_late =
                 self.seconds_max.is_some_and(|max| self.started.elapsed().as_secs() >= max);
             if due || is_last || is_late {
-                let place = match is_last {
-                    true => Place { recipe: self.digest.clone(), stage: index + 1, step: 0 },
-                    false => Place { recipe: self.digest.clone(), stage: index, step: step + 1 },
-                };
-                checkpoint::save(&self.folder, &place, &student.adapters, &optimizer.state())?;
+                let (stage, step) =
+                    if is_last { (under_way.index + 1, 0) } else { (under_way.index, step + 1) };
+                let place = Place { recipe: self.digest.clone(), stage, step };
+                let state = under_way.optimizer.state();
+                checkpoint::save(&self.folder, &place, &student.adapters, &state)?;
             }
             if is_late {
-                end = RunEnd::Paused;
-                break;
+                return Ok((student, RunEnd::Paused));
             }
             if is_last {
                 break;
             }
         }
-        drop(draw);
-        self.data = data;
-        Ok((student, end))
+        Ok((student, RunEnd::Complete))
     }
-}
 
-impl Run<'_> {
+    /// The gradients of one step.
+    fn step(
+        &self,
+        under_way: &mut StageRun<'_>,
+        step: usize,
+        drawn: &mut [Drawn<'_>],
+        student: &Student,
+    ) -> Result<StepSeen, TrainError> {
+        let StageRun { stage, sampler, reinforcement, seed, .. } = under_way;
+        let seen = if let Some(reinforcement) = reinforcement {
+            let seed = seed.wrapping_add((step as u64) << 20);
+            let tools = (&self.sequencer, sampler);
+            let (figures, gradients) = reinforcement.step(student, tools, drawn, stage, seed)?;
+            let (losses, loss) = (StepLosses::default(), -figures.reward);
+            StepSeen { gradients, losses, policy: Some(figures), loss }
+        } else {
+            if stage.sampled_thoughts > 0.0 {
+                let at = At { seed: *seed, step };
+                think_for(drawn, student, &self.sequencer, sampler, (stage, at))?;
+            }
+            let (losses, gradients) =
+                run_step(student, &self.sequencer, self.teacher.as_ref(), drawn, stage)?;
+            StepSeen { gradients, losses, policy: None, loss: losses.total(stage) }
+        };
+        if !seen.loss.is_finite() {
+            let (stage, step, loss) = (stage.name.clone(), step + 1, seen.loss);
+            return Err(TrainError::Diverged { stage, step, loss });
+        }
+        Ok(seen)
+    }
+
+    /// Evaluates on held-out data, if the recipe names some.
+    fn evaluate(
+        &mut self,
+        under_way: &mut StageRun<'_>,
+        step: usize,
+        student: &Student,
+    ) -> Result<(), TrainError> {
+        let Some(held_out) = &self.held_out else { return Ok(()) };
+        let StageRun { stage, sampler, .. } = under_way;
+        let seen = held_out.evaluate(student, &self.sequencer, sampler, stage.pass_tokens_max)?;
+        self.tell(&TrainEvent::HeldOut(HeldOutLine { stage: &stage.name, step, held_out: seen }))
+    }
+
+    fn tell(&mut self, event: &TrainEvent<'_>) -> Result<(), TrainError> {
+        self.log.write(event)?;
+        (self.progress)(event);
+        Ok(())
+    }
+
     /// The reasoning adapter that stage `index` began with, kept in the run's folder so
     /// that a resumed stage has the same.
     fn reference(&self, index: usize, student: &Student) -> Result<Lora, TrainError> {
@@ -325,8 +370,11 @@ fn read_data(recipe: &Recipe) -> Result<BTreeMap<String, Vec<Example>>, TrainErr
     Ok(data)
 }
 
+/// Tells recipes apart. How a run is evaluated changes nothing of it, and may be changed
+/// while it is under way.
 fn digest(recipe: &Recipe, model: &Path) -> String {
-    let json = serde_json::to_string(recipe).expect("plain data serialises");
+    let training = Recipe { evaluate: None, ..recipe.clone() };
+    let json = serde_json::to_string(&training).expect("plain data serialises");
     let name = model.file_name().unwrap_or_default().to_string_lossy();
     format!("{:x}", Sha256::digest(format!("{json} {name}")))
 }

@@ -1,6 +1,8 @@
 //! What load and deadlines do to thoughts.
 
-use twn_encoder::{Pressure, Route, RouteReason, StopReason, Usage};
+use twn_encoder::{
+    Pressure, Route, RouteReason, StopReason, ThresholdSource, Usage, adapter::GatePoint,
+};
 
 use super::*;
 
@@ -19,6 +21,46 @@ fn slow_down(bench: &mut Bench) {
     for _ in 0..100 {
         bench.thread.thoughts.pace.reembed.add(30 * HOUR);
     }
+}
+
+/// A curve on which a threshold of 0.5 thinks for 30 tokens a query.
+fn curve() -> Vec<GatePoint> {
+    let point = |threshold, reasoning_tokens_per_query, ndcg_at_10| GatePoint {
+        threshold,
+        think_rate: 0.5,
+        reasoning_tokens_per_query,
+        ndcg_at_10,
+    };
+    vec![point(0.5, 30.0, 0.5), point(0.95, 12.0, 0.45), point(1.0, 0.0, 0.3)]
+}
+
+#[test]
+fn pressure_moves_along_the_curve_on_record() {
+    let options =
+        FakeOptions { thought_tokens: 1_000, gate_curve: curve(), ..FakeOptions::default() };
+    let mut bench = Bench::with(PRESSED, options);
+    let living: Vec<Asked> = (0..PLACES).map(|_| bench.ask(Ask::always(QUESTION, 40))).collect();
+    bench.rounds(1);
+    let waiting: Vec<Asked> = (0..PLACES / 2)
+        .map(|_| bench.ask(Ask { adapts: false, ..Ask::always(QUESTION, 40) }))
+        .collect();
+    bench.rounds(1);
+    // Under half of the pressure 15 tokens are left: the formula's 0.75 would let the
+    // score of 0.9 think, the curve says that it takes 0.95 to save so much.
+    let mut auto = bench.ask(Ask::auto(QUESTION, 40));
+    let mut never = bench.ask(Ask::direct(QUESTION));
+    let mut fixed = bench.ask(Ask { adapts: false, ..Ask::auto(STATEMENT, 40) });
+    bench.rounds(1);
+    let denied = usage(&mut auto);
+    assert_eq!((denied.route, denied.pressure), (Route::Direct, Pressure::Load));
+    assert_eq!((denied.base_threshold, denied.gate_threshold), (Some(0.5), Some(0.95)));
+    assert_eq!(denied.threshold_source, Some(ThresholdSource::Curve));
+    assert_eq!(usage(&mut never).threshold_source, None);
+    let fixed = usage(&mut fixed);
+    assert_eq!(fixed.gate_threshold, Some(0.5));
+    assert_eq!(fixed.threshold_source, Some(ThresholdSource::Policy));
+    drop((living, waiting));
+    bench.finish();
 }
 
 #[test]
@@ -44,6 +86,7 @@ fn full_places_press_those_who_come_after() {
         (Route::Direct, RouteReason::GateBelowThreshold)
     );
     assert!(denied.base_threshold == Some(0.85) && denied.gate_threshold > Some(0.9), "{denied:?}");
+    assert_eq!(denied.threshold_source, Some(ThresholdSource::Formula));
     assert_eq!((denied.pressure, denied.token_budget), (Pressure::Load, Some(40)));
     assert_eq!(denied.granted_budget, None);
     drop(living);

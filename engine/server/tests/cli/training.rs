@@ -1,0 +1,72 @@
+//! `twn train`: a run that is paused, goes on, is changed from outside and drawn.
+
+use serde_json::json;
+
+use crate::support::{Home, tiny_model};
+
+const RECIPE: &str = r#"
+content_tokens_max = 24
+sampler_threads = 1
+
+[adapters]
+reasoning_rank = 2
+embedding_rank = 2
+queries = 2
+thought = { open = "<think>\n", close = "</think>", token_budget = 8 }
+
+[data]
+pairs = "pairs.jsonl"
+
+[[stage]]
+name = "embedding"
+steps = 2
+batch = { pairs = 3 }
+learning_rate = 1e-2
+weights = { direct = 1.0 }
+
+[[stage]]
+name = "more"
+steps = 9
+batch = { pairs = 3 }
+learning_rate = 1e-2
+weights = { direct = 1.0 }
+"#;
+
+fn home() -> Home {
+    let home = Home::new();
+    home.write("recipe.toml", RECIPE);
+    let pair =
+        |i: usize| format!("{{\"query\": \"part {i}\", \"positives\": [\"part {i} of it\"]}}\n");
+    home.write("pairs.jsonl", (0..6).map(pair).collect::<String>());
+    home
+}
+
+fn path(home: &Home, name: &str) -> String {
+    home.path(name).to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn a_run_pauses_goes_on_and_is_drawn() {
+    let home = home();
+    let (model, run, recipe) = (tiny_model(), path(&home, "run"), path(&home, "recipe.toml"));
+    let model = model.to_str().expect("UTF-8");
+    let base = ["train", "run", &recipe, "--run", &run, "--model", model, "--json"];
+    let short = ["--set", "stage.more.skip=true"];
+    let paused = home.run(&[&base[..], &short, &["--seconds", "0"]].concat()).ok().json();
+    assert_eq!(paused["state"], "paused");
+    let complete = home.run(&[&base[..], &short].concat()).ok().json();
+    assert_eq!(complete["state"], "complete");
+    assert!(home.path("run/adapters/twn.json").is_file());
+    let log = fs_err::read_to_string(home.path("run/log.jsonl")).expect("log");
+    assert_eq!(log.lines().count(), 2, "a stage was left out:\n{log}");
+
+    let drawn = home.run(&["train", "plot", &run, "--json"]).ok().json();
+    assert_eq!(drawn, json!({ "curves": [path(&home, "run/curves/1-embedding.svg")] }));
+    home.run(&["train", "plot", &path(&home, "nowhere")]).failed(1, "nowhere");
+
+    // The other stages are another recipe, and what fits nothing is named.
+    home.run(&base).failed(1, "another recipe");
+    let wrong = home.run(&[&base[..], &["--set", "stage.last.steps=1"]].concat());
+    wrong.failed(1, "there is no stage `last`");
+    assert_eq!(home.run(&[&base[..], &["--set", "steps"]].concat()).code, 2);
+}
