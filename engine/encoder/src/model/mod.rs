@@ -20,6 +20,7 @@ mod pip;
 mod pull;
 mod safetensors_files;
 mod tensor_names;
+mod torch;
 
 use std::{
     io::Read,
@@ -33,6 +34,7 @@ pub use block::BlockKind;
 pub use catalogue::{CATALOGUE, CatalogueEntry, DEFAULT, catalogue_entry};
 pub use gguf_tensors::{GgufTensors, RawTensor};
 pub use home::{default_home, find};
+pub use torch::{TorchFile, TorchTensor, TorchType};
 pub use pull::{PullProgress, PullRequest, ensure_default, pull};
 
 use self::{gguf::Header, mapped::MappedFile};
