@@ -37,7 +37,7 @@ pub use embedder::{
 pub use encoder::{Context, Encoder, LoadOptions};
 pub use error::EncoderError;
 pub use fake::{FakeContext, FakeEmbedder, FakeFailure, FakeOptions, FakeThought};
-pub use gate::Gate;
+pub use gate::{Gate, GateActivation, GateForm, GateInput};
 pub use policy::{Convergence, ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
 pub use pooling::{Pooler, Pooling, Projection};
 pub use prompter::{Prompter, PrompterOptions};

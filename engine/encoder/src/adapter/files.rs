@@ -62,6 +62,14 @@ impl Files<'_> {
         })
     }
 
+    /// Tells whether a file is there.
+    pub(super) fn has(&self, file: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join(file).is_file(),
+            Self::Embedded { files, .. } => files.iter().any(|(name, _)| *name == file),
+        }
+    }
+
     /// Where a file lies, for errors.
     pub(super) fn path(&self, file: &str) -> PathBuf {
         match self {

@@ -1,17 +1,22 @@
 //! What is added to the backbone: two LoRA adapters, the queries, the gate, projections.
 //!
 //! Owns the adapter folder: `reasoning/` and `embedding/` in PEFT format,
-//! `head.safetensors` and the manifest `twn.json`. Knows no text and runs no backbone.
+//! `head.safetensors` and the manifest `twn.json`, or the released checkpoints' gate and
+//! queries in files of their own. Knows no text and runs no backbone.
 //! Invariant: a tensor that is missing, stray or of another shape is an error.
 
 mod files;
 mod folder;
+mod layout;
 mod lora;
 mod manifest;
 mod mini;
 mod peft;
 mod peft_config;
 mod plan;
+mod released;
+mod released_gate;
+mod released_manifest;
 mod target;
 mod tensor_file;
 
