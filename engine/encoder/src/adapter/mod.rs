@@ -7,6 +7,8 @@
 
 mod files;
 mod folder;
+mod inspect;
+mod inspect_lora;
 mod layout;
 mod lora;
 mod manifest;
@@ -21,6 +23,9 @@ mod target;
 mod tensor_file;
 
 pub use folder::Adapters;
+pub use inspect::{
+    AdaptersInspection, HeadInspection, LoraInspection, Setting, TensorShape, inspect_adapters,
+};
 pub use lora::{Lora, LoraLayer, LoraPair};
 pub(crate) use lora::{parameter, to_host};
 pub use manifest::{

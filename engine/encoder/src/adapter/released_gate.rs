@@ -122,9 +122,7 @@ impl GateParts {
         Gate {
             inner_weight: parameter(self.inner.weight, device),
             inner_bias: parameter(self.inner.bias, device),
-            middle: middle
-                .map(|layer| Projection::new(layer.weight, layer.bias, device))
-                .collect(),
+            middle: middle.map(|layer| Projection::new(layer.weight, layer.bias, device)).collect(),
             outer_weight: parameter(self.outer.weight, device),
             outer_bias: parameter(self.outer.bias, device),
             form,

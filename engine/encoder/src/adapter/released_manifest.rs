@@ -79,12 +79,9 @@ impl ReleasedManifest {
             gate_input: or(self.gate_input, gate_input(facts), "gate_input", &mut assumed),
             gate_activation: match facts.gate_layers.len() {
                 1 => GateActivation::Identity,
-                _ => or(
-                    self.gate_activation,
-                    GateActivation::Gelu,
-                    "gate_activation",
-                    &mut assumed,
-                ),
+                _ => {
+                    or(self.gate_activation, GateActivation::Gelu, "gate_activation", &mut assumed)
+                }
             },
             thought: or(self.thought, ThoughtFormat::default(), "thought", &mut assumed),
             instructions: or(
@@ -111,12 +108,7 @@ fn gate_input(facts: &Facts<'_>) -> GateInput {
     }
 }
 
-fn or<T>(
-    given: Option<T>,
-    default: T,
-    key: &'static str,
-    assumed: &mut Vec<&'static str>,
-) -> T {
+fn or<T>(given: Option<T>, default: T, key: &'static str, assumed: &mut Vec<&'static str>) -> T {
     given.unwrap_or_else(|| {
         assumed.push(key);
         default

@@ -119,10 +119,9 @@ impl<'p> StorageRef<'p> {
         {
             return Err("has a storage whose key is no number".to_owned());
         }
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|&len| len <= VALUES_MAX)
-            .ok_or_else(|| format!("has a storage of {len} values, at most {VALUES_MAX} are read"))?;
+        let len = usize::try_from(len).ok().filter(|&len| len <= VALUES_MAX).ok_or_else(|| {
+            format!("has a storage of {len} values, at most {VALUES_MAX} are read")
+        })?;
         Ok(Self { stored, key, len })
     }
 }

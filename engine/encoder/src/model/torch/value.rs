@@ -57,9 +57,7 @@ impl Global {
             ("collections", "OrderedDict") => Some(Self::OrderedDict),
             ("torch._utils", "_rebuild_tensor_v2") => Some(Self::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Some(Self::RebuildParameter),
-            ("torch" | "torch.storage", name) => {
-                TorchType::of_storage(name).map(Self::StorageType)
-            }
+            ("torch" | "torch.storage", name) => TorchType::of_storage(name).map(Self::StorageType),
             _ => None,
         };
         found.ok_or_else(|| {
