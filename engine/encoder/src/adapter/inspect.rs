@@ -247,9 +247,9 @@ fn settings(manifest: &Manifest, text: Option<&str>, assumed: &[&str]) -> Vec<Se
     }
     let from = |key: &str| match (written.get(key).is_some(), assumed.contains(&key)) {
         (true, _) => MANIFEST,
-        (false, true) => "default",
-        (false, false) if text.is_some() && assumed.is_empty() => "default",
-        (false, false) => "files",
+        // How many there are is their file's shape.
+        (false, false) if key == "queries" => "files",
+        (false, _) => "default",
     };
     all.into_iter().map(|(key, value)| Setting { from: from(&key), key, value }).collect()
 }

@@ -105,6 +105,9 @@ impl Encoder {
             dimension = info.dimension,
             "encoder loaded"
         );
+        if !adapters.assumed().is_empty() {
+            tracing::warn!(keys = ?adapters.assumed(), "twn.json does not say; defaults stand in");
+        }
         Ok(Self {
             prompter: Arc::new(prompter),
             prefixes: PrefixCache::default(),
