@@ -15,17 +15,18 @@ pub(crate) fn lines(values: &[Value]) -> String {
     values.iter().map(|value| format!("{value}\n")).collect()
 }
 
+/// The animals, the right one first.
+fn classes(first: &str) -> Vec<&str> {
+    let rest = ["red fox", "grey owl", "green frog"].into_iter().filter(|one| *one != first);
+    std::iter::once(first).chain(rest).collect()
+}
+
 /// A benchmark with a task in each layout. Which candidate is nearest is plain from the
 /// words; of every task's queries, exactly one is answered wrongly.
 pub(crate) fn benchmark() -> TempDir {
     let root = tempfile::tempdir().expect("temporary folder");
     let at = root.path();
     // Image, text candidates: local, in a folder of the family.
-    let classes = |first: &str| {
-        let all = ["red fox", "grey owl", "green frog"];
-        let rest = all.into_iter().filter(|one| *one != first);
-        std::iter::once(first).chain(rest).collect::<Vec<_>>()
-    };
     let asked = |image: &str, first: &str| {
         json!({"qry_inst": "<|image_1|> Which animal?", "qry_text": "", "qry_img_path": image,
                "tgt_text": classes(first)})
