@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use twn_encoder::{
     Checkpoint, Content, EmbedKind, Embedder, EncodeInput, Encoder, GateActivation, GateInput,
-    LoadOptions, Pooling, Prepare,
+    LoadOptions, Pooling,
     adapter::{Adapters, Interface, StoredType},
     model,
 };
