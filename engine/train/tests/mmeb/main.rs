@@ -139,7 +139,12 @@ fn a_finished_task_is_kept_until_its_data_or_options_change() {
     assert_eq!(kept.find(&data, mode).expect("readable"), None);
     let row = run(&mut encoder(), root.path(), "GQA", &[mode]).remove(0);
     kept.keep(&data, mode, &row).expect("kept");
-    assert_eq!(kept.find(&data, mode).expect("readable"), Some(row.clone()));
+    let mut found = kept.find(&data, mode).expect("readable").expect("there");
+    // The JSON reader is an ulp off at times; a second run would take another time.
+    assert!((found.query_seconds - row.query_seconds).abs() < 1e-12, "{found:?}");
+    assert!((found.candidate_seconds - row.candidate_seconds).abs() < 1e-12, "{found:?}");
+    (found.query_seconds, found.candidate_seconds) = (row.query_seconds, row.candidate_seconds);
+    assert_eq!(found, row);
     assert_eq!(kept.find(&data, ReasoningMode::Never).expect("readable"), None);
 
     let other = MmebOptions { token_budget: Some(3), ..options.clone() };
