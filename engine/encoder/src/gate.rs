@@ -4,35 +4,127 @@ use burn::{
     module::{Module, Param},
     tensor::{
         Device, Tensor,
-        activation::{gelu, sigmoid},
+        activation::{gelu, gelu_approximate, relu, sigmoid, silu, tanh},
     },
 };
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     adapter::{HostTensors, parameter, to_host},
     checkpoint::HostTensor,
+    pooling::Projection,
     queries::take_tensor,
 };
 
 /// Inner width of a fresh gate.
 const WIDTH: usize = 64;
 /// The most inner units a gate's file may have.
-const WIDTH_MAX: usize = 4096;
+pub(crate) const WIDTH_MAX: usize = 16_384;
+/// The most layers between the first and the last that a gate's file may have.
+pub(crate) const MIDDLE_MAX: usize = 6;
 
-/// A network with one hidden layer on the mean of the query states:
-/// `sigmoid(w2 · gelu(W1 x + b1) + b2)`.
+/// What a gate reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateInput {
+    /// The mean of the query states, `hidden` wide.
+    #[default]
+    QueriesMean,
+    /// The query states end to end, `K * hidden` wide.
+    Queries,
+}
+
+/// What stands between a gate's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateActivation {
+    /// `x Φ(x)`.
+    #[default]
+    Gelu,
+    /// Its approximation by tanh.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// Nothing: the gate is linear.
+    Identity,
+}
+
+/// How a gate's weights are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateForm {
+    /// What it reads.
+    pub input: GateInput,
+    /// What stands between its layers.
+    pub activation: GateActivation,
+}
+
+/// A small network on the query states. As it is trained here, it has one hidden layer on
+/// their mean: `sigmoid(w2 · gelu(W1 x + b1) + b2)`. Gates from elsewhere may have more
+/// layers and another form.
 #[derive(Module, Debug)]
 pub struct Gate {
-    /// `W1`, `[width, hidden]`.
+    /// `W1`, `[width, input]`.
     pub inner_weight: Param<Tensor<2>>,
     /// `b1`, `[width]`.
     pub inner_bias: Param<Tensor<1>>,
+    /// Layers in between; mostly none.
+    pub middle: Vec<Projection>,
     /// `w2`, `[1, width]`.
     pub outer_weight: Param<Tensor<2>>,
     /// `b2`, `[1]`.
     pub outer_bias: Param<Tensor<1>>,
+    /// How they are used.
+    #[module(skip)]
+    pub form: GateForm,
+}
+
+impl GateInput {
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueriesMean => "queries_mean",
+            Self::Queries => "queries",
+        }
+    }
+
+    /// Numbers that the gate reads from `queries` states of `hidden` numbers each.
+    pub(crate) fn width(self, queries: usize, hidden: usize) -> usize {
+        match self {
+            Self::QueriesMean => hidden,
+            Self::Queries => queries.saturating_mul(hidden),
+        }
+    }
+}
+
+impl GateActivation {
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
+            Self::Relu => "relu",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+            Self::Identity => "identity",
+        }
+    }
+
+    fn apply(self, rows: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Gelu => gelu(rows),
+            Self::GeluTanh => gelu_approximate(rows),
+            Self::Relu => relu(rows),
+            Self::Silu => silu(rows),
+            Self::Tanh => tanh(rows),
+            Self::Identity => rows,
+        }
+    }
 }
 
 impl Gate {
@@ -51,30 +143,51 @@ impl Gate {
                 device,
             ),
             inner_bias: parameter(zeros(&[WIDTH]), device),
+            middle: Vec::new(),
             outer_weight: parameter(zeros(&[1, WIDTH]), device),
             outer_bias: parameter(zeros(&[1]), device),
+            form: GateForm::default(),
         }
     }
 
-    /// Takes the gate out of a head's tensors; its width is what the file has.
+    /// Takes a gate that reads `input` numbers out of a head's tensors; its widths are what
+    /// the file has.
     pub(crate) fn take(
         tensors: &mut HostTensors,
-        hidden: usize,
+        input: usize,
+        form: GateForm,
         device: &Device,
     ) -> Result<Self, String> {
-        let width = tensors
-            .get("gate.inner.bias")
-            .and_then(|bias| bias.shape.first().copied())
-            .ok_or("tensor gate.inner.bias is missing")?;
-        if !(1..=WIDTH_MAX).contains(&width) {
-            return Err(format!("the gate has width {width}, must be 1 to {WIDTH_MAX}"));
+        let width_of = |tensors: &HostTensors, bias: &str| {
+            let bias = tensors.get(bias).ok_or_else(|| format!("tensor {bias} is missing"))?;
+            match bias.shape.first() {
+                Some(width) if (1..=WIDTH_MAX).contains(width) => Ok(*width),
+                _ => Err(format!("the gate has shape {:?}, at most {WIDTH_MAX} wide", bias.shape)),
+            }
+        };
+        let mut width = width_of(tensors, "gate.inner.bias")?;
+        let inner_weight = take_tensor(tensors, "gate.inner.weight", &[width, input])?;
+        let inner_bias = take_tensor(tensors, "gate.inner.bias", &[width])?;
+        let mut middle = Vec::new();
+        while tensors.contains_key(&format!("gate.middle.{}.weight", middle.len())) {
+            if middle.len() >= MIDDLE_MAX {
+                return Err(format!("the gate has more than {} layers", MIDDLE_MAX + 2));
+            }
+            let name = format!("gate.middle.{}", middle.len());
+            let next = width_of(tensors, &format!("{name}.bias"))?;
+            let weight = take_tensor(tensors, &format!("{name}.weight"), &[next, width])?;
+            let bias = take_tensor(tensors, &format!("{name}.bias"), &[next])?;
+            middle.push(Projection::new(weight, bias, device));
+            width = next;
         }
         let mut take = |name: &str, shape: &[usize]| take_tensor(tensors, name, shape);
         Ok(Self {
-            inner_weight: parameter(take("gate.inner.weight", &[width, hidden])?, device),
-            inner_bias: parameter(take("gate.inner.bias", &[width])?, device),
+            inner_weight: parameter(inner_weight, device),
+            inner_bias: parameter(inner_bias, device),
+            middle,
             outer_weight: parameter(take("gate.outer.weight", &[1, width])?, device),
             outer_bias: parameter(take("gate.outer.bias", &[1])?, device),
+            form,
         })
     }
 
@@ -82,6 +195,9 @@ impl Gate {
     pub(crate) fn put(&self, tensors: &mut HostTensors) {
         tensors.insert("gate.inner.weight".to_owned(), to_host(&self.inner_weight));
         tensors.insert("gate.inner.bias".to_owned(), to_host(&self.inner_bias));
+        for (index, layer) in self.middle.iter().enumerate() {
+            layer.put(tensors, &format!("gate.middle.{index}"));
+        }
         tensors.insert("gate.outer.weight".to_owned(), to_host(&self.outer_weight));
         tensors.insert("gate.outer.bias".to_owned(), to_host(&self.outer_bias));
     }
@@ -89,10 +205,18 @@ impl Gate {
     /// Scores inputs by their query states, `[inputs, K, hidden]` after the final norm:
     /// `[inputs]`, each in [0, 1].
     pub fn score(&self, query_states: Tensor<3>) -> Tensor<1> {
-        let mean = query_states.mean_dim(1).squeeze_dim::<2>(1);
-        let inner = mean.matmul(self.inner_weight.val().transpose());
-        let inner = gelu(inner + self.inner_bias.val().unsqueeze());
-        let outer = inner.matmul(self.outer_weight.val().transpose());
+        let [inputs, count, hidden] = query_states.dims();
+        let read = match self.form.input {
+            GateInput::QueriesMean => query_states.mean_dim(1).squeeze_dim::<2>(1),
+            GateInput::Queries => query_states.reshape([inputs, count * hidden]),
+        };
+        let activation = self.form.activation;
+        let inner = read.matmul(self.inner_weight.val().transpose());
+        let mut rows = activation.apply(inner + self.inner_bias.val().unsqueeze());
+        for layer in &self.middle {
+            rows = activation.apply(layer.apply(rows));
+        }
+        let outer = rows.matmul(self.outer_weight.val().transpose());
         sigmoid(outer + self.outer_bias.val().unsqueeze()).squeeze_dim(1)
     }
 }
@@ -132,7 +256,7 @@ mod tests {
             ("gate.outer.weight".to_owned(), tensor(&[1, 1], &[2.0])),
             ("gate.outer.bias".to_owned(), tensor(&[1], &[-1.0])),
         ]);
-        let gate = Gate::take(&mut tensors, 4, &device).expect("complete");
+        let gate = Gate::take(&mut tensors, 4, GateForm::default(), &device).expect("complete");
         assert!(tensors.is_empty());
         // The first column of the first input: sin 0, sin 4, sin 8.
         let x = (0.0_f64 + 4.0_f64.sin() + 8.0_f64.sin()) / 3.0 + 0.25;
@@ -148,7 +272,8 @@ mod tests {
         let mut tensors = HostTensors::new();
         Gate::fresh(4, &mut ChaCha8Rng::seed_from_u64(3), &Device::flex()).put(&mut tensors);
         tensors.remove("gate.outer.bias");
-        let problem = Gate::take(&mut tensors, 4, &Device::flex()).expect_err("incomplete");
+        let problem = Gate::take(&mut tensors, 4, GateForm::default(), &Device::flex())
+            .expect_err("incomplete");
         assert!(problem.contains("gate.outer.bias"), "{problem}");
     }
 }

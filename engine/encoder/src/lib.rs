@@ -13,6 +13,7 @@ mod encoder;
 mod error;
 mod fake;
 mod gate;
+mod inspect;
 mod policy;
 mod pooling;
 mod prompter;
@@ -37,7 +38,8 @@ pub use embedder::{
 pub use encoder::{Context, Encoder, LoadOptions};
 pub use error::EncoderError;
 pub use fake::{FakeContext, FakeEmbedder, FakeFailure, FakeOptions, FakeThought};
-pub use gate::Gate;
+pub use gate::{Gate, GateActivation, GateForm, GateInput};
+pub use inspect::{Inspection, ModelInspection, ShapeInspection, StoredAs, inspect};
 pub use policy::{Convergence, ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
 pub use pooling::{Pooler, Pooling, Projection};
 pub use prompter::{Prompter, PrompterOptions};

@@ -99,7 +99,8 @@ impl Projection {
         Ok(Some(Self { weight: parameter(weight, device), bias: parameter(bias, device) }))
     }
 
-    fn put(&self, tensors: &mut HostTensors, name: &str) {
+    /// Puts weight and bias into a head's tensors.
+    pub(crate) fn put(&self, tensors: &mut HostTensors, name: &str) {
         tensors.insert(format!("{name}.weight"), to_host(&self.weight));
         tensors.insert(format!("{name}.bias"), to_host(&self.bias));
     }
@@ -108,7 +109,8 @@ impl Projection {
         self.bias.dims()[0]
     }
 
-    fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
+    /// Maps rows, `[n, hidden]`, to `[n, dimension]`.
+    pub(crate) fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
         rows.matmul(self.weight.val().transpose()) + self.bias.val().unsqueeze()
     }
 }

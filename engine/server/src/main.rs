@@ -51,7 +51,10 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             let session = open(command.server().flags())?;
             wait(collection::run(command, &session))
         }
-        Command::Model(command) => wait(model::run(command, &open(vec![])?)),
+        Command::Model(command) => {
+            let flags = command.flags();
+            wait(model::run(command, &open(flags)?))
+        }
         Command::Demo(args) => wait(demo::run(args.clone(), &open(args.flags())?)),
         Command::Eval(command) => wait(eval::run(command.clone(), &open(command.flags())?)),
         Command::Train(command) => wait(train::run(command.clone(), &open(command.flags())?)),

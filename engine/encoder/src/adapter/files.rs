@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::error::EncoderError;
+use crate::{
+    error::EncoderError,
+    model::{TensorHeader, safetensors_header},
+};
 
 /// Files no larger than this are read: adapters of the largest backbones stay well below.
 const BYTES_MAX: u64 = 4 << 30;
@@ -62,6 +65,53 @@ impl Files<'_> {
         })
     }
 
+    /// Reads the header of a safetensors file.
+    ///
+    /// # Errors
+    /// Fails when it is missing or damaged.
+    pub(super) fn header(&self, file: &str) -> Result<Vec<TensorHeader>, EncoderError> {
+        let path = self.path(file);
+        match self {
+            Self::Folder(_) => safetensors_header(&path, &mut fs_err::File::open(&path)?),
+            Self::Embedded { .. } => safetensors_header(&path, &mut self.read(file)?.as_ref()),
+        }
+    }
+
+    /// Lists the files of a folder, with those of its folders, sorted.
+    ///
+    /// # Errors
+    /// Fails when a folder cannot be read.
+    pub(super) fn list(&self) -> Result<Vec<String>, EncoderError> {
+        let mut found = Vec::new();
+        match self {
+            Self::Embedded { files, .. } => {
+                found.extend(files.iter().map(|(name, _)| (*name).to_owned()));
+            }
+            Self::Folder(folder) => {
+                for entry in fs_err::read_dir(folder)? {
+                    let (path, name) = named(entry?);
+                    if !path.is_dir() {
+                        found.push(name);
+                        continue;
+                    }
+                    for entry in fs_err::read_dir(&path)? {
+                        found.push(format!("{name}/{}", named(entry?).1));
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Tells whether a file is there.
+    pub(super) fn has(&self, file: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join(file).is_file(),
+            Self::Embedded { files, .. } => files.iter().any(|(name, _)| *name == file),
+        }
+    }
+
     /// Where a file lies, for errors.
     pub(super) fn path(&self, file: &str) -> PathBuf {
         match self {
@@ -69,4 +119,8 @@ impl Files<'_> {
             Self::Embedded { name, .. } => Path::new(name).join(file),
         }
     }
+}
+
+fn named(entry: fs_err::DirEntry) -> (PathBuf, String) {
+    (entry.path(), entry.file_name().to_string_lossy().into_owned())
 }

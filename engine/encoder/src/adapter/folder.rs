@@ -10,19 +10,23 @@ use sha2::{Digest, Sha256};
 use super::{
     AdapterPlan, BackboneId, HostTensors, Lora, MANIFEST_VERSION, Manifest, StoredType, Target,
     files::Files,
+    layout::{HEAD, Layout, MANIFEST},
     peft::read_peft_files,
+    released,
     tensor_file::{parse_tensors, write_tensors},
     write_peft,
 };
 use crate::{
-    backbone::BackboneConfig, checkpoint::Checkpoint, error::EncoderError, gate::Gate,
-    pooling::Pooler, queries::Queries,
+    backbone::BackboneConfig,
+    checkpoint::Checkpoint,
+    error::EncoderError,
+    gate::{Gate, GateForm},
+    pooling::Pooler,
+    queries::Queries,
 };
 
-const MANIFEST: &str = "twn.json";
-const HEAD: &str = "head.safetensors";
-const REASONING: &str = "reasoning";
-const EMBEDDING: &str = "embedding";
+pub(super) const REASONING: &str = "reasoning";
+pub(super) const EMBEDDING: &str = "embedding";
 
 /// Fresh adapters together have at most this share of the backbone's parameters.
 const FRESH_SHARE: f64 = 0.04;
@@ -46,6 +50,9 @@ pub struct Adapters {
     /// Hex SHA-256 over the files, or over the seed of fresh adapters.
     #[module(skip)]
     digest: String,
+    /// What of the manifest no file says.
+    #[module(skip)]
+    assumed: Vec<&'static str>,
 }
 
 impl Adapters {
@@ -83,6 +90,8 @@ impl Adapters {
             queries: plan.queries,
             gate_threshold: 0.5,
             gate_curve: Vec::new(),
+            gate_input: GateForm::default().input,
+            gate_activation: GateForm::default().activation,
             thought: plan.thought.clone(),
             instructions: plan.instructions.clone(),
             trained: false,
@@ -96,10 +105,12 @@ impl Adapters {
         };
         let seeded = format!("planned, {plan:?}, seed {seed}");
         let digest = format!("{:x}", Sha256::digest(seeded));
-        Self { manifest, reasoning, embedding, queries, gate, pooler, digest }
+        let assumed = Vec::new();
+        Self { manifest, reasoning, embedding, queries, gate, pooler, digest, assumed }
     }
 
-    /// Reads an adapter folder made for `checkpoint`.
+    /// Reads an adapter folder made for `checkpoint`: as [`Self::write`] leaves it, or with
+    /// the gate and the queries in files of their own, as released checkpoints have them.
     ///
     /// # Errors
     /// Fails when a file is missing or damaged, when the manifest is of another format or
@@ -119,25 +130,37 @@ impl Adapters {
         device: &Device,
     ) -> Result<Self, EncoderError> {
         let config = &checkpoint.config;
-        let path = files.path(MANIFEST);
-        let manifest = Manifest::parse(&files.text(MANIFEST)?)
-            .map_err(|problem| EncoderError::ModelFile { path: path.clone(), problem })?;
-        if manifest.backbone.weights_sha256 != checkpoint.weights_sha256 {
-            let problem = format!(
-                "adapters were made for {} with weights sha256 {}, the model is {} with {}",
-                manifest.backbone.name,
-                manifest.backbone.weights_sha256,
-                checkpoint.name,
-                checkpoint.weights_sha256
-            );
-            return Err(EncoderError::ModelFile { path, problem });
-        }
+        let layout = Layout::find(files)?;
+        let (manifest, assumed, head) = match &layout {
+            Layout::House => {
+                let manifest = Manifest::parse(&files.text(MANIFEST)?).map_err(|problem| {
+                    EncoderError::ModelFile { path: files.path(MANIFEST), problem }
+                })?;
+                (manifest, Vec::new(), None)
+            }
+            Layout::Released(parts) => {
+                let released = released::read(files, parts, checkpoint, device)?;
+                let head = Head {
+                    queries: released.queries,
+                    gate: released.gate,
+                    pooler: Pooler::plain(),
+                };
+                (released.manifest, released.assumed, Some(head))
+            }
+        };
+        check_backbone(&manifest, checkpoint)
+            .map_err(|problem| EncoderError::ModelFile { path: files.path(MANIFEST), problem })?;
         let reasoning = read_peft_files(files, Some(REASONING), config, device)?;
         let embedding = read_peft_files(files, Some(EMBEDDING), config, device)?;
-        let path = files.path(HEAD);
-        let mut tensors = parse_tensors(&path, &files.read(HEAD)?)?;
-        let head = Head::take(&mut tensors, &manifest, config, device)
-            .map_err(|problem| EncoderError::ModelFile { path, problem })?;
+        let head = match head {
+            Some(head) => head,
+            None => {
+                let path = files.path(HEAD);
+                let mut tensors = parse_tensors(&path, &files.read(HEAD)?)?;
+                Head::take(&mut tensors, &manifest, config, device)
+                    .map_err(|problem| EncoderError::ModelFile { path, problem })?
+            }
+        };
         Ok(Self {
             manifest,
             reasoning,
@@ -145,7 +168,8 @@ impl Adapters {
             queries: head.queries,
             gate: head.gate,
             pooler: head.pooler,
-            digest: digest_files(files)?,
+            digest: digest_files(files, &layout)?,
+            assumed,
         })
     }
 
@@ -171,6 +195,12 @@ impl Adapters {
         self.num_params() as u64
     }
 
+    /// Keys of the manifest whose values no file gave: TWN's defaults, not the word of
+    /// whoever trained the adapters. Empty but for released checkpoints.
+    pub fn assumed(&self) -> &[&'static str] {
+        &self.assumed
+    }
+
     /// Hex SHA-256 over what the parts were made from.
     pub(crate) fn digest(&self) -> &str {
         &self.digest
@@ -194,7 +224,12 @@ impl Head {
         let hidden = config.hidden_size;
         let head = Self {
             queries: Queries::take(tensors, manifest.queries, hidden, device)?,
-            gate: Gate::take(tensors, hidden, device)?,
+            gate: Gate::take(
+                tensors,
+                manifest.gate_input.width(manifest.queries, hidden),
+                GateForm { input: manifest.gate_input, activation: manifest.gate_activation },
+                device,
+            )?,
             pooler: Pooler::take(tensors, manifest.pooling, hidden, device)?,
         };
         match tensors.keys().next() {
@@ -202,6 +237,17 @@ impl Head {
             None => Ok(head),
         }
     }
+}
+
+fn check_backbone(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<(), String> {
+    let made_for = &manifest.backbone;
+    if made_for.weights_sha256 == checkpoint.weights_sha256 {
+        return Ok(());
+    }
+    Err(format!(
+        "adapters were made for {} with weights sha256 {}, the model is {} with {}",
+        made_for.name, made_for.weights_sha256, checkpoint.name, checkpoint.weights_sha256
+    ))
 }
 
 fn fresh_rank(config: &BackboneConfig, parameters: u64) -> usize {
@@ -215,13 +261,15 @@ fn fresh_rank(config: &BackboneConfig, parameters: u64) -> usize {
 
 /// Hashes every file of the folder, each with its name and length so that moving bytes
 /// from one file to another changes the digest.
-fn digest_files(files: &Files<'_>) -> Result<String, EncoderError> {
+fn digest_files(files: &Files<'_>, layout: &Layout) -> Result<String, EncoderError> {
     let peft = ["adapter_config.json", "adapter_model.safetensors"];
     let mut names: Vec<String> = [REASONING, EMBEDDING]
         .into_iter()
         .flat_map(|adapter| peft.map(|file| format!("{adapter}/{file}")))
         .collect();
-    names.extend([HEAD.to_owned(), MANIFEST.to_owned()]);
+    names.extend(layout.files().into_iter().map(str::to_owned));
+    // Last, as fingerprints of folders from before had it.
+    names.extend(files.has(MANIFEST).then(|| MANIFEST.to_owned()));
     let mut hash = Sha256::new();
     for name in names {
         let bytes = files.read(&name)?;

@@ -4,7 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::EncoderError, pooling::Pooling};
+use crate::{
+    error::EncoderError,
+    gate::{GateActivation, GateInput},
+    pooling::Pooling,
+};
 
 /// The newest manifest that this build reads and the one it writes.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -40,6 +44,12 @@ pub struct Manifest {
     /// threshold; empty when nothing was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_curve: Vec<GatePoint>,
+    /// What the gate reads.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate_input: GateInput,
+    /// What stands between the gate's layers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate_activation: GateActivation,
     /// How thoughts are marked and bounded.
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
@@ -92,6 +102,13 @@ pub struct Instructions {
     pub query: String,
     /// For documents.
     pub document: String,
+}
+
+/// The most embedding-query tokens.
+pub(super) const QUERIES_MAX: usize = 256;
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for ThoughtFormat {
@@ -161,9 +178,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), String> {
-        if !(1..=64).contains(&self.queries) {
-            return Err(format!("`queries` is {}, must be 1 to 64", self.queries));
+    /// Checks that every value is in its range.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if !(1..=QUERIES_MAX).contains(&self.queries) {
+            return Err(format!("`queries` is {}, must be 1 to {QUERIES_MAX}", self.queries));
         }
         if !(0.0..=1.0).contains(&self.gate_threshold) {
             return Err(format!("`gate_threshold` is {}, must be 0 to 1", self.gate_threshold));
@@ -210,6 +228,8 @@ mod tests {
             queries: 8,
             gate_threshold: 0.5,
             gate_curve: Vec::new(),
+            gate_input: GateInput::default(),
+            gate_activation: GateActivation::default(),
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
             trained: false,
@@ -236,7 +256,7 @@ mod tests {
         check_refused("format_version", json!(0), "make it anew");
         check_refused("surprise", json!(1), "unknown field `surprise`");
         check_refused("queries", json!(0), "`queries` is 0");
-        check_refused("queries", json!(65), "`queries` is 65");
+        check_refused("queries", json!(257), "`queries` is 257");
         check_refused("gate_threshold", json!(1.5), "`gate_threshold` is 1.5");
         check_refused("interface", json!("telepathy"), "unknown variant");
         check_refused("pooling", json!("max"), "unknown variant");

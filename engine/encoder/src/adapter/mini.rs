@@ -14,7 +14,7 @@ macro_rules! mini {
     };
 }
 
-const FILES: Files<'static> = mini![
+pub(super) const FILES: Files<'static> = mini![
     "twn.json",
     "head.safetensors",
     "reasoning/adapter_config.json",

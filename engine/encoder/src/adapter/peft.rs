@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{backbone::BackboneConfig, checkpoint::HostTensor, error::EncoderError};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(super) const CONFIG: &str = "adapter_config.json";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// What `peft` puts before a module's own path.
 const PREFIX: &str = "base_model.model.";
 
@@ -129,17 +129,21 @@ pub fn write_peft(
     write_tensors(&folder.join(WEIGHTS), &tensors, stored)
 }
 
-/// Strips what differs between versions of `peft` and of model wrappers from the names.
+/// Strips what differs between versions of `peft` and of model wrappers from a name.
+pub(super) fn module_path(name: &str) -> Result<String, String> {
+    let path = name
+        .strip_prefix(PREFIX)
+        .ok_or_else(|| format!("tensor {name} does not begin with {PREFIX}"))?
+        .replacen("model.language_model.", "model.", 1)
+        .replace(".lora_A.default.", ".lora_A.")
+        .replace(".lora_B.default.", ".lora_B.");
+    Ok(path)
+}
+
 fn by_module(tensors: HostTensors) -> Result<BTreeMap<String, HostTensor>, String> {
     let mut named = BTreeMap::new();
     for (name, tensor) in tensors {
-        let plain = name
-            .strip_prefix(PREFIX)
-            .ok_or_else(|| format!("tensor {name} does not begin with {PREFIX}"))?
-            .replacen("model.language_model.", "model.", 1)
-            .replace(".lora_A.default.", ".lora_A.")
-            .replace(".lora_B.default.", ".lora_B.");
-        if named.insert(plain, tensor).is_some() {
+        if named.insert(module_path(&name)?, tensor).is_some() {
             return Err(format!("tensor {name} is there twice under different names"));
         }
     }

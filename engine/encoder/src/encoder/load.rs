@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
 use crate::{
-    adapter::{Adapters, Manifest},
+    adapter::Adapters,
     backbone::{Activations, Backbone, FusedOptions, Precision},
     checkpoint::Checkpoint,
     device::{FUSED, describe_device, open_device},
@@ -105,6 +105,9 @@ impl Encoder {
             dimension = info.dimension,
             "encoder loaded"
         );
+        if !adapters.assumed().is_empty() {
+            tracing::warn!(keys = ?adapters.assumed(), "twn.json does not say; defaults stand in");
+        }
         Ok(Self {
             prompter: Arc::new(prompter),
             prefixes: PrefixCache::default(),
@@ -154,7 +157,7 @@ fn describe_encoder(
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,
-        note: note(manifest, options.adapters.is_some()),
+        note: note(adapters, options.adapters.is_some()),
         device: describe_execution(options, backbone),
         interface: manifest.interface.name(),
         pooling: manifest.pooling.name(),
@@ -167,7 +170,15 @@ fn describe_encoder(
     }
 }
 
-fn note(manifest: &Manifest, from_folder: bool) -> String {
+fn note(adapters: &Adapters, from_folder: bool) -> String {
+    let manifest = &adapters.manifest;
+    if !adapters.assumed().is_empty() {
+        return format!(
+            "released adapters, queries and gate; neither the files nor a twn.json say {}, so \
+             TWN's defaults stand in",
+            adapters.assumed().join(", ")
+        );
+    }
     match (manifest.trained, from_folder) {
         (true, _) if manifest.gate_curve.is_empty() => "trained adapters and queries; no fit of \
                                                         the gate is on record"

@@ -14,12 +14,14 @@ mod gguf_tokenizer;
 mod home;
 mod huggingface;
 mod install;
+mod inventory;
 mod limits;
 mod mapped;
 mod pip;
 mod pull;
 mod safetensors_files;
 mod tensor_names;
+mod torch;
 
 use std::{
     io::Read,
@@ -34,6 +36,9 @@ pub use catalogue::{CATALOGUE, CatalogueEntry, DEFAULT, catalogue_entry};
 pub use gguf_tensors::{GgufTensors, RawTensor};
 pub use home::{default_home, find};
 pub use pull::{PullProgress, PullRequest, ensure_default, pull};
+pub use torch::{TorchFile, TorchTensor, TorchType};
+
+pub(crate) use inventory::{Inventory, TensorHeader, safetensors_header};
 
 use self::{gguf::Header, mapped::MappedFile};
 use crate::{checkpoint::Checkpoint, error::EncoderError};

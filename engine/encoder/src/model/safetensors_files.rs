@@ -135,7 +135,7 @@ impl TensorSource for SafetensorsFiles {
 }
 
 /// Lists the weight files of a folder, sorted.
-fn shard_names(folder: &Path) -> Result<Vec<String>, EncoderError> {
+pub(super) fn shard_names(folder: &Path) -> Result<Vec<String>, EncoderError> {
     if folder.join(SINGLE).is_file() {
         return Ok(vec![SINGLE.to_owned()]);
     }

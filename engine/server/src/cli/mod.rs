@@ -21,6 +21,7 @@ pub mod train_data;
 
 mod filter;
 mod model_args;
+mod model_inspect;
 mod policy;
 mod session;
 
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub use model_args::ModelArgs;
+pub use model_inspect::InspectArgs;
 pub use policy::PolicyArgs;
 pub use session::{ServerArg, Session, start_log};
 
@@ -187,7 +189,11 @@ mod tests {
             "model list",
             "model show smollm2-135m-instruct",
             "model inspect /f",
+            "model inspect",
+            "model inspect --model /f --adapters /a --json",
             "eval beir data --mode never,adaptive,always --baseline bm25 --json",
+            "eval mmeb data --task MSCOCO,K700 --mode never,adaptive,always --json",
+            "eval mmeb data --candidate-mode always --frames 4 --media m --results r --budget 9",
             "eval beir data --server http://[::1]:1 --token-share 0.5 --plot f.svg",
             "demo --documents 10 --folder /f --data /d --model /m --json",
             "doctor --json --data /d",
@@ -220,6 +226,10 @@ mod tests {
             "search q --collection c --recall-target NaN",
             "collection create c --quantization pq",
             "embed",
+            "eval mmeb",
+            "eval mmeb data --task Nothing",
+            "eval mmeb data --frames 0",
+            "eval mmeb data --results r --no-results",
             "completions basic",
         ] {
             let words = std::iter::once("twn").chain(line.split_whitespace());

@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twn_encoder::{
-    Checkpoint,
-    model::{self, CATALOGUE, CatalogueEntry, PullRequest},
-};
+use twn_encoder::model::{self, CATALOGUE, CatalogueEntry, PullRequest};
 
-use super::{Outcome, Session};
+use super::{InspectArgs, Outcome, Session, model_inspect};
 use crate::{
     config::{Flag, ModelPlace, named},
     output::{Output, figures, pull_progress, table},
@@ -39,11 +36,21 @@ pub enum ModelCommand {
         #[arg(default_value = model::DEFAULT.name)]
         name: String,
     },
-    /// Open a model and show what is in it
-    Inspect {
-        /// A GGUF file or a Hugging Face folder
-        path: PathBuf,
-    },
+    /// Show what a model and its adapters hold, what would be loaded, and what speaks against it
+    ///
+    /// Only headers and small files are read; the weights are read through once for their
+    /// digest. Exits with 1 when they would not load.
+    Inspect(InspectArgs),
+}
+
+impl ModelCommand {
+    /// The settings that the flags change.
+    pub fn flags(&self) -> Vec<Flag> {
+        match self {
+            Self::Inspect(arguments) => arguments.flags(),
+            Self::Pull { .. } | Self::List | Self::Show { .. } => Vec::new(),
+        }
+    }
 }
 
 /// Runs the command.
@@ -61,13 +68,7 @@ pub async fn run(command: ModelCommand, session: &Session) -> anyhow::Result<Out
         }
         ModelCommand::List => list(output)?,
         ModelCommand::Show { name } => show(output, named(&name)?)?,
-        ModelCommand::Inspect { path } => {
-            let opened = tokio::task::spawn_blocking({
-                let path = path.clone();
-                move || model::open(&path)
-            });
-            inspect(output, &path, &opened.await.context("opening the model panicked")??)?;
-        }
+        ModelCommand::Inspect(_) => return model_inspect::run(session).await,
     }
     Ok(Outcome::Done)
 }
@@ -155,33 +156,6 @@ fn describe(entry: &CatalogueEntry, found: Option<PathBuf>) -> Value {
         "sha256": entry.sha256,
         "path": found,
     })
-}
-
-fn inspect(output: Output, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-    let names = checkpoint.tensors.names();
-    let config = &checkpoint.config;
-    let json = json!({
-        "path": path,
-        "name": checkpoint.name,
-        "weights_sha256": checkpoint.weights_sha256,
-        "tensors": names.len(),
-        "vocabulary": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "layers": config.layers,
-        "heads": config.heads,
-        "kv_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "rope_theta": config.rope_theta,
-        "rms_norm_eps": config.rms_norm_eps,
-        "max_positions": config.max_positions,
-        "tied_embeddings": config.tied_embeddings,
-        "bos_token": checkpoint.bos_token,
-        "eos_token": checkpoint.eos_token,
-        "eos_ids": checkpoint.eos_ids,
-        "chat_template": checkpoint.chat_template,
-    });
-    output.either(&json, || lines(&json))
 }
 
 /// Writes the fields of an object below each other.

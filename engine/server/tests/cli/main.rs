@@ -4,6 +4,8 @@ mod demo;
 mod doctor;
 mod documents;
 mod evaluation;
+mod inspect;
+mod mmeb;
 mod offline;
 mod restart;
 mod support;

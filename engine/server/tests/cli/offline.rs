@@ -4,7 +4,7 @@ use std::{io::Read, process::Stdio};
 
 use serde_json::json;
 
-use crate::support::{Home, tiny_model};
+use crate::support::Home;
 
 #[test]
 fn settings_have_origins() {
@@ -70,11 +70,6 @@ fn models_are_looked_at() {
         (&json!("smollm2-135m-instruct"), &json!(null))
     );
     home.run(&["model", "show", "unheard-of"]).failed(1, "there is no model `unheard-of`");
-    let model = tiny_model();
-    let inspected = home.run(&["model", "inspect", model.to_str().unwrap(), "--json"]).ok().json();
-    assert!(inspected["tensors"].as_u64().unwrap() > 0);
-    assert!(inspected["weights_sha256"].as_str().unwrap().len() == 64);
-
     let data = home.path("data");
     let serve = ["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"];
     home.run(&serve).failed(1, "`twn model pull` fetches it");

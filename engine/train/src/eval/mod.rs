@@ -20,6 +20,7 @@
 //! | `frontier`, `plot` | what quality costs, and its picture |
 //! | `significance` | whether a difference between two systems is one |
 //! | `bm25`, `baseline` | systems to stand beside an encoder |
+//! | `mmeb` | MMEB-V2: 78 tasks over images, videos and pages |
 //! | `evaluate`, `row`, `kinds`, `latency`, `report` | the whole run and what it says |
 
 mod baseline;
@@ -43,6 +44,8 @@ mod report;
 mod row;
 mod significance;
 mod source;
+
+pub mod mmeb;
 
 pub use baseline::{evaluate_bm25, read_baseline};
 pub use beir::{Beir, BeirDocument, BeirQuery};

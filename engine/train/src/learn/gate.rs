@@ -7,7 +7,7 @@ use burn::{
     module::Param,
     tensor::{Device, Tensor, TensorData},
 };
-use twn_encoder::Gate;
+use twn_encoder::{Gate, Projection};
 
 use super::{AdamW, AdamWOptions, ParameterGradients, TrainError};
 
@@ -56,6 +56,11 @@ pub fn fit_gate(
     if inputs.len() != labels.len() || !labels.contains(&true) || !labels.contains(&false) {
         return Err(TrainError::no_gate("it needs queries that thinking helps, and others"));
     }
+    let width = gate.inner_weight.dims()[1];
+    if inputs.iter().any(|row| row.len() != width) {
+        let problem = "the gate reads other than the mean of the query states, so it cannot be fit";
+        return Err(TrainError::recipe(problem));
+    }
     let device = Device::flex().autodiff();
     let standard = Standard::of(inputs);
     let held = ((inputs.len() as f64 * fit.held_out) as usize).clamp(1, inputs.len() - 1);
@@ -74,6 +79,15 @@ pub fn fit_gate(
     let mut gate = Gate {
         inner_weight: learning(gate.inner_weight, &device),
         inner_bias: learning(gate.inner_bias, &device),
+        middle: gate
+            .middle
+            .into_iter()
+            .map(|layer| Projection {
+                weight: learning(layer.weight, &device),
+                bias: learning(layer.bias, &device),
+            })
+            .collect(),
+        form: gate.form,
         outer_weight: learning(gate.outer_weight, &device),
         outer_bias: learning(gate.outer_bias, &device),
     };

@@ -96,7 +96,7 @@ pub struct BeirArgs {
 
 /// When an input thinks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-enum EvalMode {
+pub(super) enum EvalMode {
     /// Embed directly.
     Never,
     /// The gate decides for every input.
@@ -123,7 +123,7 @@ pub(super) struct Files {
 }
 
 impl EvalMode {
-    fn reasoning(self) -> ReasoningMode {
+    pub(super) fn reasoning(self) -> ReasoningMode {
         match self {
             Self::Never => ReasoningMode::Never,
             Self::Adaptive => ReasoningMode::Auto,
@@ -208,10 +208,15 @@ impl BeirArgs {
 
     /// The modes asked for, each once.
     fn modes(&self) -> Vec<ReasoningMode> {
-        let mut seen = HashSet::new();
-        let modes = self.mode.iter().filter(|mode| seen.insert(**mode));
-        modes.map(|mode| mode.reasoning()).collect()
+        each_once(&self.mode)
     }
+}
+
+/// Modes without those that come twice.
+pub(super) fn each_once(modes: &[EvalMode]) -> Vec<ReasoningMode> {
+    let mut seen = HashSet::new();
+    let modes = modes.iter().filter(|mode| seen.insert(**mode));
+    modes.map(|mode| mode.reasoning()).collect()
 }
 
 fn baseline(text: &str) -> Result<Baseline, String> {
