@@ -192,6 +192,9 @@ pub(super) fn config(header: &Header) -> Result<BackboneConfig, String> {
         rms_norm_eps: epsilon.ok_or("lacks `llama.attention.layer_norm_rms_epsilon`")?,
         max_positions: size("context_length")?,
         tied_embeddings: !header.tensors.iter().any(|tensor| tensor.name == "output.weight"),
+        head_norms: false,
+        rope_axes: None,
+        vision: None,
     };
     check_config(&config)?;
     Ok(config)

@@ -13,6 +13,7 @@ mod gguf_tensors;
 mod gguf_tokenizer;
 mod home;
 mod huggingface;
+mod huggingface_config;
 mod install;
 mod limits;
 mod mapped;
@@ -43,7 +44,7 @@ const JSON_BYTES_MAX: u64 = 64 << 20;
 /// Opens a model: a `.gguf` file, a folder with one, or a Hugging Face folder.
 ///
 /// # Errors
-/// Fails when nothing of the kind is there, when the architecture is not a plain Llama, or
+/// Fails when nothing of the kind is there, when the architecture is not supported, or
 /// when a file is damaged; the message names the file and says what was found.
 pub fn open(path: &Path) -> Result<Checkpoint, EncoderError> {
     if path.is_dir() {

@@ -1,4 +1,4 @@
-//! The weights of a Llama in one or several safetensors files.
+//! Weights in one or several safetensors files.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -70,7 +70,8 @@ impl SafetensorsFiles {
             .map_err(|error| refuse(format!("is no whole safetensors file: {error}")))?;
         // Eight bytes of header length come before the header.
         let data_start = header + 8;
-        for (name, tensor) in metadata.tensors() {
+        for (stored, tensor) in metadata.tensors() {
+            let name = tensor_names::from_huggingface(&stored);
             let kind = match tensor.dtype {
                 Dtype::F32 => BlockKind::F32,
                 Dtype::F16 => BlockKind::F16,

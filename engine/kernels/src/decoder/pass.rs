@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::{
-    Decoder, Span,
+    Decoder, RowExtras, Span, head_norms,
     workspace::{Sizes, Workspace},
 };
 use crate::{
@@ -27,10 +27,11 @@ const TILES_PER_UNIT: usize = 8;
 pub(super) struct Pass<'a> {
     decoder: &'a Decoder,
     adapter: Option<&'a Adapter>,
-    sizes: Sizes,
+    pub(super) extras: &'a RowExtras<'a>,
+    pub(super) sizes: Sizes,
     pages: PageShape,
     /// The residual stream, `[T, hidden]`: the pass's input and output.
-    stream: Shared<f32>,
+    pub(super) stream: Shared<f32>,
     qkv: Shared<f32>,
     mixed: Shared<f32>,
     gated: Shared<f32>,
@@ -76,6 +77,7 @@ impl<'a> Pass<'a> {
         rows: &'a mut [f32],
         spans: &mut [Span<'_>],
         adapter: Option<&'a Adapter>,
+        extras: &'a RowExtras<'a>,
         workspace: &'a mut Workspace,
     ) -> Self {
         let shape = &decoder.shape;
@@ -129,6 +131,7 @@ impl<'a> Pass<'a> {
                 && sequences.len() == places.len(),
             decoder,
             adapter,
+            extras,
             sizes,
             pages,
             sequences,
@@ -143,6 +146,7 @@ impl<'a> Pass<'a> {
             let adapter = self.adapter.map(|adapter| &adapter.layers[index]);
             self.attention(member, index, layer, adapter);
             self.feed_forward(member, layer, adapter);
+            self.add_extras(member, index);
         }
         self.finish(member);
     }
@@ -338,7 +342,11 @@ impl<'a> Pass<'a> {
     fn place(&self, layer: usize, qkv: &Matrix, row: usize, kv_head: usize, member: &Member<'_>) {
         let shape = &self.decoder.shape;
         let (sequence, position) = self.places[row];
-        let angles = self.decoder.rope.at(position);
+        let angles = match self.extras.angles_of(row, shape.head_dim / 2) {
+            Some(angles) => angles,
+            None => self.decoder.rope.at(position),
+        };
+        let norms = self.decoder.head_norms.get(layer);
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
         let page = self.sequences[sequence].pages[position / PAGE];
         let (kernels, group) = (self.kernels(), shape.heads / shape.kv_heads);
@@ -348,11 +356,17 @@ impl<'a> Pass<'a> {
             let values = self.qkv.at(row * self.sizes.qkv);
             for head in kv_head * group..(kv_head + 1) * group {
                 let at = values.add(head * shape.head_dim);
+                if let Some(norms) = norms {
+                    head_norms::normalise(kernels, &norms.queries, shape.norm_eps, at);
+                }
                 (kernels.rotate)(at, angles, scale, at);
             }
             let rotated = self.scratch(member);
             let key = values.add(qkv.part_start(1) + kv_head * shape.head_dim);
             let value = values.add(qkv.part_start(2) + kv_head * shape.head_dim);
+            if let Some(norms) = norms {
+                head_norms::normalise(kernels, &norms.keys, shape.norm_eps, key);
+            }
             (kernels.rotate)(key, angles, 1.0, rotated);
             let key = std::slice::from_raw_parts(rotated, shape.head_dim);
             let start = self.pages.head_start(layer, kv_head);
@@ -441,7 +455,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Rows that a thread takes at a time.
-    fn row_piece(&self) -> usize {
+    pub(super) fn row_piece(&self) -> usize {
         self.sizes.rows.div_ceil(self.sizes.threads * 4)
     }
 }
