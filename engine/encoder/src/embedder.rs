@@ -56,6 +56,8 @@ pub struct Prompt {
     pub truncated: bool,
     /// Positions in `tokens` that hold the content (the user's turn without its markers).
     pub content: std::ops::Range<usize>,
+    /// Of `tokens`, those that stand for pixels.
+    pub vision_tokens: u32,
 }
 
 /// Turns inputs into prompts; needs no model, so it runs on any thread.

@@ -104,7 +104,7 @@ impl Frame {
         };
         tokens.extend_from_slice(&self.after);
         let content = self.before.len() + start..self.before.len() + kept_end;
-        Ok(Prompt { tokens, truncated: !is_whole || kept_end < end, content })
+        Ok(Prompt { tokens, truncated: !is_whole || kept_end < end, content, vision_tokens: 0 })
     }
 }
 

@@ -254,7 +254,8 @@ fn embed_documents(
 }
 
 fn prompt(sequence: &Sequence) -> Prompt {
-    Prompt { tokens: sequence.tokens.clone(), truncated: false, content: sequence.content.clone() }
+    let (tokens, content) = (sequence.tokens.clone(), sequence.content.clone());
+    Prompt { tokens, truncated: false, content, vision_tokens: 0 }
 }
 
 /// Each reward less its group's mean, over the group's deviation.
