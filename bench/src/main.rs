@@ -12,6 +12,7 @@ mod index;
 mod load;
 mod peer;
 mod rows;
+mod shapes;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ enum Command {
     Load(load::LoadArguments),
     /// Measures the vector index, beside hnswlib, faiss and usearch.
     Index(index::IndexArguments),
+    /// Measures memory and speed of backbones in the shapes of large models.
+    Shapes(shapes::ShapesArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,5 +41,6 @@ fn main() -> anyhow::Result<()> {
         Command::Encoder(arguments) => encoder::main(&arguments),
         Command::Load(arguments) => load::main(&arguments),
         Command::Index(arguments) => index::main(&arguments),
+        Command::Shapes(arguments) => shapes::main(&arguments),
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     content::EncodeInput,
     error::EncoderError,
+    pictures::Pictures,
     policy::{Convergence, StopReason},
 };
 
@@ -48,7 +49,7 @@ pub struct EncoderInfo {
 }
 
 /// A tokenised input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// Template, instruction and content, as token ids.
     pub tokens: Vec<u32>,
@@ -58,6 +59,8 @@ pub struct Prompt {
     pub content: std::ops::Range<usize>,
     /// Of `tokens`, those that stand for pixels.
     pub vision_tokens: u32,
+    /// The pixels that these stand for; `None` for text.
+    pub pictures: Option<Arc<Pictures>>,
 }
 
 /// Turns inputs into prompts; needs no model, so it runs on any thread.

@@ -26,6 +26,17 @@ pub enum EncoderError {
         /// Why.
         source: MediaError,
     },
+    /// Images, videos and pages take too many tokens.
+    #[error(
+        "images, videos and pages take {got} tokens, at most {max} leave room for the rest of the \
+         prompt"
+    )]
+    MediaTooLong {
+        /// Tokens that stand for pixels, with their markers.
+        got: usize,
+        /// The most there may be.
+        max: usize,
+    },
     /// The instruction alone fills the context.
     #[error("instruction has {got} tokens, at most {max} leave room for content")]
     InstructionTooLong {
@@ -71,9 +82,10 @@ impl EncoderError {
     /// Tells whether the caller's input is at fault, not the machine or the model.
     pub fn is_callers_fault(&self) -> bool {
         match self {
-            Self::EmptyContent | Self::UnsupportedPart { .. } | Self::InstructionTooLong { .. } => {
-                true
-            }
+            Self::EmptyContent
+            | Self::UnsupportedPart { .. }
+            | Self::MediaTooLong { .. }
+            | Self::InstructionTooLong { .. } => true,
             Self::Media { source, .. } => source.is_callers_fault(),
             _ => false,
         }

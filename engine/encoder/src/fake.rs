@@ -228,7 +228,7 @@ impl Prepare for FakePrompter {
             std::iter::once(kind).chain(instruction.split_whitespace().map(token)).collect();
         tokens.extend(words);
         let content = got..tokens.len();
-        Ok(Prompt { tokens, truncated, content, vision_tokens })
+        Ok(Prompt { tokens, truncated, content, vision_tokens, pictures: None })
     }
 }
 

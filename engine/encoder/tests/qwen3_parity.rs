@@ -4,14 +4,14 @@
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod golden;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::{Device, Tensor};
 use golden::{GoldenFile, relative_error, tests_folder, values};
 use serde::Deserialize;
 use twn_encoder::{
-    Checkpoint, Precision,
-    adapter::{Lora, read_peft},
+    Checkpoint, Embedder, Encoder, LoadOptions, Pictures, Pooling, Precision, Prompt,
+    adapter::{AdapterPlan, Adapters, Interface, Lora, StoredType, read_peft},
     backbone::{
         Backbone, FusedOptions, Grid, KvCache, RowExtras, Sight, Span, Stretch, positions_of,
     },
@@ -311,6 +311,53 @@ fn adapters_are_those_of_peft() {
         let error = relative_error(&got, &golden.floats("switched"));
         assert!(error < ERROR_MAX, "switched: {error}");
     }
+}
+
+#[test]
+fn an_encoder_reads_pixels_again_under_the_embedding_adapter() {
+    let checkpoint = checkpoint("vl-tied");
+    let plan = AdapterPlan {
+        interface: Interface::Reencode,
+        pooling: Pooling::Mean,
+        ..AdapterPlan::default()
+    };
+    let made = tempfile::tempdir().expect("a folder");
+    let planned = Adapters::planned(&checkpoint, &plan, 1, &Device::flex());
+    planned.write(made.path(), StoredType::F32).expect("is written");
+    for which in ["reasoning", "embedding"] {
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            let name = format!("{which}/{file}");
+            fs_err::copy(folder("twn").join(&name), made.path().join(&name)).expect("is copied");
+        }
+    }
+    let options = LoadOptions {
+        adapters: Some(made.path().to_owned()),
+        precision: Precision::F32,
+        context_tokens: POSITIONS,
+        ..LoadOptions::new(folder("vl-tied"))
+    };
+    let mut encoder = Encoder::load(&options).expect("loads");
+    let case = case("twn", "mixed");
+    let vision = checkpoint.config.vision.as_ref().expect("a tower");
+    let (grids, patches) = patches(&case, vision.patch_width(), 11);
+    let prompt = Prompt {
+        tokens: case.tokens.clone(),
+        truncated: false,
+        content: 1..case.tokens.len(),
+        vision_tokens: case.types.iter().filter(|&&kind| kind != 0).count() as u32,
+        pictures: Some(Arc::new(Pictures { grids, patches })),
+    };
+    let got = encoder.direct(&[&prompt]).expect("it embeds").remove(0).embedding;
+    let states = goldens("twn").floats("embedding");
+    let width = checkpoint.config.hidden_size;
+    let sum = states[width..].chunks_exact(width).fold(vec![0.0; width], |mut sum, row| {
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        sum
+    });
+    let length = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let want: Vec<f32> = sum.iter().map(|value| value / length).collect();
+    let error = relative_error(&got, &want);
+    assert!(error < ERROR_MAX, "{error}");
 }
 
 /// One mixture of text, images and videos.

@@ -101,10 +101,8 @@ impl std::fmt::Debug for Pdf {
 
 fn draw(document: &Document, page: usize, dpi: f32, limits: &Limits) -> Result<Image, MediaError> {
     let page = &document.pages()[page];
-    let scale = dpi / POINTS_PER_INCH;
     let (width, height) = page.render_dimensions();
-    // Rounded up, so that a scale never loses the last row; saturates, so nothing overflows.
-    let size = ((width * scale).ceil().max(1.0) as u32, (height * scale).ceil().max(1.0) as u32);
+    let size = (pixels(width, dpi), pixels(height, dpi));
     check_size(size, limits)?;
     let side = u64::from(size.0.max(size.1));
     MediaError::check_limit("longer side of the page in pixels", side, u16::MAX.into())?;
@@ -114,12 +112,24 @@ fn draw(document: &Document, page: usize, dpi: f32, limits: &Limits) -> Result<I
         &InterpreterSettings::default(),
         &RenderSettings::default(),
         &PixmapSettings {
-            x_scale: size.0 as f32 / width,
-            y_scale: size.1 as f32 / height,
+            x_scale: scale(size.0, width),
+            y_scale: scale(size.1, height),
             bg_color: WHITE,
         },
     );
     image_of(&pixmap)
+}
+
+/// Rounds a side in points up to pixels, so that the last row is never lost; what is over a
+/// whole pixel by a rounding error does not count. Saturates, so nothing overflows.
+fn pixels(points: f32, dpi: f32) -> u32 {
+    let exact = f64::from(points) * f64::from(dpi) / f64::from(POINTS_PER_INCH);
+    (exact - 1e-3).ceil().max(1.0) as u32
+}
+
+/// The scale at which the renderer, which rounds down, comes to so many pixels.
+fn scale(pixels: u32, points: f32) -> f32 {
+    (f64::from(pixels) / f64::from(points) * (1.0 + 1e-6)) as f32
 }
 
 /// Drops the alpha of an opaque picture.

@@ -13,6 +13,8 @@ use crate::error::EncoderError;
 pub struct Sight {
     /// One for each token of the prompt.
     positions: Vec<Position>,
+    /// The position after them.
+    next: u32,
     /// The tokens that stand for pixels, ascending; one for each row of `states`.
     spots: Vec<usize>,
     states: VisionStates,
@@ -72,12 +74,22 @@ impl Sight {
                 spots.len()
             )));
         }
-        Ok(Self { positions: positions_of(&stretches), spots, states })
+        let positions = positions_of(&stretches);
+        let next = positions.iter().flatten().max().map_or(0, |largest| largest + 1);
+        Ok(Self { positions, next, spots, states })
     }
 
     /// The tokens that stand for pixels.
     pub fn tokens(&self) -> usize {
         self.spots.len()
+    }
+
+    /// The position of the prompt's token `index`, or of the text that follows the prompt.
+    pub fn position(&self, index: usize) -> Position {
+        match self.positions.get(index) {
+            Some(position) => *position,
+            None => [self.next + (index - self.positions.len()) as u32; 3],
+        }
     }
 
     /// The positions of the prompt's tokens.

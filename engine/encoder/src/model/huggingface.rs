@@ -6,8 +6,8 @@ use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use super::{
-    check_tokenizer, cursor::Problem, huggingface_config, model_file, read_bounded, read_json,
-    safetensors_files::SafetensorsFiles,
+    check_tokenizer, cursor::Problem, huggingface_config, media_config, model_file, read_bounded,
+    read_json, safetensors_files::SafetensorsFiles,
 };
 use crate::{checkpoint::Checkpoint, error::EncoderError};
 
@@ -71,6 +71,11 @@ pub(super) fn open(folder: &Path) -> Result<Checkpoint, EncoderError> {
         name: name_of(folder)?,
         chat_template: chat_template(folder, &tokens)?,
         weights_sha256: tensors.sha256(),
+        media: config
+            .vision
+            .as_ref()
+            .map(|vision| media_config::read(folder, vision))
+            .transpose()?,
         config,
         tensors: Box::new(tensors),
         tokenizer,

@@ -17,6 +17,7 @@ mod huggingface_config;
 mod install;
 mod limits;
 mod mapped;
+mod media_config;
 mod pip;
 mod pull;
 mod safetensors_files;
@@ -34,6 +35,7 @@ pub use block::BlockKind;
 pub use catalogue::{CATALOGUE, CatalogueEntry, DEFAULT, catalogue_entry};
 pub use gguf_tensors::{GgufTensors, RawTensor};
 pub use home::{default_home, find};
+pub use media_config::MediaSpecs;
 pub use pull::{PullProgress, PullRequest, ensure_default, pull};
 
 use self::{gguf::Header, mapped::MappedFile};
@@ -121,6 +123,7 @@ fn open_gguf(path: &Path) -> Result<Checkpoint, EncoderError> {
         eos_token: special.eos,
         eos_ids: special.eos_ids,
         weights_sha256,
+        media: None,
     })
 }
 

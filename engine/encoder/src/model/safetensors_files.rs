@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{
     block::{BlockKind, dequantise},
     digest,
+    gguf_tensors::RawTensor,
     mapped::MappedFile,
     model_file, read_json, tensor_names,
 };
@@ -128,6 +129,18 @@ impl TensorSource for SafetensorsFiles {
             return Err(model_file(file.path(), problem));
         }
         Ok(HostTensor { shape: entry.shape.clone(), values })
+    }
+
+    fn raw(&self, name: &str) -> Result<Option<RawTensor<'_>>, EncoderError> {
+        // A tensor that is not there is named by `tensor`, which is asked next.
+        let Some(entry) = self.tensors.get(name) else { return Ok(None) };
+        let bytes = &self.files[entry.file].bytes()[entry.bytes.clone()];
+        Ok(match entry.shape.as_slice() {
+            &[rows, columns] if entry.kind.matrix_bytes(rows, columns) == Some(bytes.len()) => {
+                Some(RawTensor::plain(entry.kind, [rows, columns], bytes))
+            }
+            _ => None,
+        })
     }
 
     fn names(&self) -> Vec<String> {

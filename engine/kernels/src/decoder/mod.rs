@@ -2,6 +2,7 @@
 
 mod extras;
 mod head_norms;
+mod heads;
 mod pass;
 mod weights;
 mod workspace;

@@ -45,6 +45,13 @@ pub(crate) fn read(
     }
 }
 
+/// Reads one image as a part of a query.
+pub(crate) fn read_image(path: &Path) -> anyhow::Result<pb::Part> {
+    let data = bytes(path, Limits::default().image_bytes_max).map_err(anyhow::Error::msg)?;
+    let uri = path.to_string_lossy().into_owned();
+    Ok(pb::Part { kind: Some(pb::part::Kind::Image(pb::Image { data, uri })) })
+}
+
 fn picture(data: Vec<u8>, id: &str) -> Draft {
     let kind = pb::part::Kind::Image(pb::Image { data, uri: id.to_owned() });
     let payload = Map::from_iter([("path".to_owned(), Value::from(id))]);

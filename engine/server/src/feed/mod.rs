@@ -20,6 +20,7 @@ mod text;
 
 pub use journal::{Journal, journal_path};
 pub(crate) use lines::{Line, Lines};
+pub(crate) use media::read_image;
 pub(crate) use record::Draft;
 pub use record::{Bounds, Place, Record};
 pub use report::{Failure, Report};

@@ -5,5 +5,6 @@ mod doctor;
 mod documents;
 mod evaluation;
 mod offline;
+mod pictures;
 mod restart;
 mod support;

@@ -226,7 +226,7 @@ mod tests {
     fn prompt(tokens: usize) -> Prompt {
         let content = 2..tokens - 1;
         let tokens = (0..tokens as u32).collect();
-        Prompt { tokens, truncated: false, content, vision_tokens: 0 }
+        Prompt { tokens, truncated: false, content, vision_tokens: 0, pictures: None }
     }
 
     #[test]

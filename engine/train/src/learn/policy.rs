@@ -255,7 +255,7 @@ fn embed_documents(
 
 fn prompt(sequence: &Sequence) -> Prompt {
     let (tokens, content) = (sequence.tokens.clone(), sequence.content.clone());
-    Prompt { tokens, truncated: false, content, vision_tokens: 0 }
+    Prompt { tokens, truncated: false, content, vision_tokens: 0, pictures: None }
 }
 
 /// Each reward less its group's mean, over the group's deviation.

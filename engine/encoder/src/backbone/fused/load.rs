@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Fused {
-    /// Packs the weights, layers side by side. At most one layer for each thread is held
-    /// in f32 at a time.
+    /// Packs the weights, layers side by side. Weights of a file are converted row by row, so
+    /// that beside the packed ones no more than some rows are held in f32.
     pub(in crate::backbone) fn load(
         config: &BackboneConfig,
         tensors: &dyn TensorSource,
@@ -132,13 +132,15 @@ impl Loader<'_> {
         .unwrap_or_else(|| failed(&parts[0].0, error))
     }
 
-    /// Finds a tensor: in its stored blocks where the kernels know them, else in f32.
+    /// Finds a tensor: in its stored blocks where the kernels know them, else row by row in f32.
     fn source(&self, name: &str, rows: usize, columns: usize) -> Result<Source<'_>, EncoderError> {
         if let Some(raw) = self.tensors.raw(name)?
-            && let Some(format) = block_format(&raw)
             && (raw.rows, raw.columns) == (rows, columns)
         {
-            return Ok(Source::blocks(format, rows, columns, move |row| raw.row(row)));
+            return Ok(match block_format(&raw) {
+                Some(format) => Source::blocks(format, rows, columns, move |row| raw.row(row)),
+                None => Source::rows(rows, columns, move |row, out| raw.read_row(row, out)),
+            });
         }
         let host = self.tensors.tensor(name)?;
         if host.shape != [rows, columns] {
