@@ -12,7 +12,7 @@ mod prefill;
 mod prefix;
 mod sequence;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use tokenizers::Tokenizer;

@@ -167,7 +167,7 @@ mod tests {
                 id: Some("a".into()),
                 texts: texts(&["t"]),
                 payload: json!({"year": 7, "lang": "en"}).as_object().unwrap().clone(),
-                vector: vec![],
+                ..Draft::default()
             },
         );
         parsed(
