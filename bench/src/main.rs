@@ -12,6 +12,7 @@ mod index;
 mod load;
 mod peer;
 mod rows;
+mod shapes;
 mod training;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     Index(index::IndexArguments),
     /// Times contrastive training steps beside PyTorch with PEFT.
     Training(training::TrainingArguments),
+    /// Measures memory and speed of backbones in the shapes of large models.
+    Shapes(shapes::ShapesArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -42,5 +45,6 @@ fn main() -> anyhow::Result<()> {
         Command::Load(arguments) => load::main(&arguments),
         Command::Index(arguments) => index::main(&arguments),
         Command::Training(arguments) => training::main(&arguments),
+        Command::Shapes(arguments) => shapes::main(&arguments),
     }
 }

@@ -1,7 +1,11 @@
 //! A backbone as it lies on disk, whatever the format: configuration, tensors by
 //! their Hugging Face names, tokenizer and chat template.
 
-use crate::{backbone::BackboneConfig, error::EncoderError, model::RawTensor};
+use crate::{
+    backbone::BackboneConfig,
+    error::EncoderError,
+    model::{MediaSpecs, RawTensor},
+};
 
 /// A dense tensor on the host, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +56,8 @@ pub struct Checkpoint {
     pub eos_token: String,
     /// Ids that end decoding.
     pub eos_ids: Vec<u32>,
+    /// How pixels are prepared, for a backbone that sees.
+    pub media: Option<MediaSpecs>,
     /// Hex SHA-256 over the weight files' bytes.
     pub weights_sha256: String,
 }

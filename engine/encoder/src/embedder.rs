@@ -12,6 +12,7 @@ use crate::{
     adapter::GatePoint,
     content::EncodeInput,
     error::EncoderError,
+    pictures::Pictures,
     policy::{Convergence, StopReason},
 };
 
@@ -52,7 +53,7 @@ pub struct EncoderInfo {
 }
 
 /// A tokenised input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
     /// Template, instruction and content, as token ids.
     pub tokens: Vec<u32>,
@@ -60,6 +61,10 @@ pub struct Prompt {
     pub truncated: bool,
     /// Positions in `tokens` that hold the content (the user's turn without its markers).
     pub content: std::ops::Range<usize>,
+    /// Of `tokens`, those that stand for pixels.
+    pub vision_tokens: u32,
+    /// The pixels that these stand for; `None` for text.
+    pub pictures: Option<Arc<Pictures>>,
 }
 
 /// Turns inputs into prompts; needs no model, so it runs on any thread.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use twn_media::MediaError;
+
 /// An encoder failure.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
@@ -15,6 +17,25 @@ pub enum EncoderError {
         index: usize,
         /// For example `an image (PNG)`.
         kind: String,
+    },
+    /// A piece of media could not be read.
+    #[error("part {index}: {source}")]
+    Media {
+        /// Position of the part in the content.
+        index: usize,
+        /// Why.
+        source: MediaError,
+    },
+    /// Images, videos and pages take too many tokens.
+    #[error(
+        "images, videos and pages take {got} tokens, at most {max} leave room for the rest of the \
+         prompt"
+    )]
+    MediaTooLong {
+        /// Tokens that stand for pixels, with their markers.
+        got: usize,
+        /// The most there may be.
+        max: usize,
     },
     /// The instruction alone fills the context.
     #[error("instruction has {got} tokens, at most {max} leave room for content")]
@@ -60,9 +81,13 @@ pub enum EncoderError {
 impl EncoderError {
     /// Tells whether the caller's input is at fault, not the machine or the model.
     pub fn is_callers_fault(&self) -> bool {
-        matches!(
-            self,
-            Self::EmptyContent | Self::UnsupportedPart { .. } | Self::InstructionTooLong { .. }
-        )
+        match self {
+            Self::EmptyContent
+            | Self::UnsupportedPart { .. }
+            | Self::MediaTooLong { .. }
+            | Self::InstructionTooLong { .. } => true,
+            Self::Media { source, .. } => source.is_callers_fault(),
+            _ => false,
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     convergence::ConvergenceWatch,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
+    fake_eye::FakeEye,
     policy::StopReason,
     pooling::unit,
 };
@@ -49,6 +50,8 @@ pub struct FakeOptions {
     pub step_delay: Duration,
     /// The gate's curve that it claims.
     pub gate_curve: Vec<GatePoint>,
+    /// Reads images, videos and pages: near pictures share tokens. Else they are refused.
+    pub reads_media: bool,
     /// What fails.
     pub failure: FakeFailure,
     /// Part of the fingerprint; another seed is another encoder with other embeddings.
@@ -103,6 +106,7 @@ pub struct FakeThought {
 #[derive(Debug)]
 struct FakePrompter {
     prompt_tokens_max: usize,
+    eye: Option<FakeEye>,
 }
 
 impl Default for FakeOptions {
@@ -115,6 +119,7 @@ impl Default for FakeOptions {
             direct_delay: Duration::ZERO,
             step_delay: Duration::ZERO,
             gate_curve: Vec::new(),
+            reads_media: false,
             failure: FakeFailure::Never,
             seed: 0,
         }
@@ -149,7 +154,8 @@ impl FakeEmbedder {
             adapter_parameters: 0,
         };
         let prompt_tokens_max = options.context_tokens - QUERY_TOKENS as usize;
-        let prompter = Arc::new(FakePrompter { prompt_tokens_max });
+        let eye = options.reads_media.then(FakeEye::default);
+        let prompter = Arc::new(FakePrompter { prompt_tokens_max, eye });
         Self { options, info, prompter, directs: 0, steps: 0 }
     }
 
@@ -195,13 +201,22 @@ impl FakeEmbedder {
 
 impl Prepare for FakePrompter {
     fn prepare(&self, input: &EncodeInput) -> Result<Prompt, EncoderError> {
+        let mut words = Vec::new();
+        let mut vision_tokens = 0;
         for (index, part) in input.content.parts.iter().enumerate() {
-            if let Part::Media(media) = part {
-                return Err(EncoderError::UnsupportedPart { index, kind: media.to_string() });
+            match (part, &self.eye) {
+                (Part::Text(text), _) => words.extend(text.split_whitespace().map(token)),
+                (Part::Media(media), Some(eye)) => {
+                    let seen = eye.tokens(media);
+                    let seen = seen.map_err(|source| EncoderError::Media { index, source })?;
+                    vision_tokens += seen.len() as u32;
+                    words.extend(seen);
+                }
+                (Part::Media(media), None) => {
+                    return Err(EncoderError::UnsupportedPart { index, kind: media.to_string() });
+                }
             }
         }
-        let text = input.content.joined_text();
-        let mut words: Vec<u32> = text.split_whitespace().map(token).collect();
         if words.is_empty() {
             return Err(EncoderError::EmptyContent);
         }
@@ -218,7 +233,7 @@ impl Prepare for FakePrompter {
             std::iter::once(kind).chain(instruction.split_whitespace().map(token)).collect();
         tokens.extend(words);
         let content = got..tokens.len();
-        Ok(Prompt { tokens, truncated, content })
+        Ok(Prompt { tokens, truncated, content, vision_tokens, pictures: None })
     }
 }
 

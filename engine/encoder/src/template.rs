@@ -57,6 +57,16 @@ impl ChatTemplate {
         messages: &[Message<'_>],
         add_generation_prompt: bool,
     ) -> Result<String, EncoderError> {
+        self.render_json(messages, add_generation_prompt)
+    }
+
+    /// Renders messages of any form, such as those whose content is a list of parts.
+    pub(crate) fn render_json(
+        &self,
+        messages: &(impl Serialize + ?Sized),
+        add_generation_prompt: bool,
+    ) -> Result<String, EncoderError> {
+        let messages = Value::from_serialize(messages);
         let nothing = Value::from(());
         let base = context! {
             messages,

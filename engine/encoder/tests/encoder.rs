@@ -352,12 +352,24 @@ fn an_embedding_that_is_not_finite_is_an_error() {
 fn prompts_the_prompter_would_not_make_are_refused() {
     let mut encoder = Setup::default().load();
     for tokens in [vec![], vec![600], vec![1; 505]] {
-        let prompt = Prompt { content: 0..tokens.len(), tokens, truncated: false };
+        let prompt = Prompt {
+            content: 0..tokens.len(),
+            tokens,
+            truncated: false,
+            vision_tokens: 0,
+            pictures: None,
+        };
         assert!(matches!(encoder.direct(&[&prompt]), Err(EncoderError::Internal { .. })));
     }
     // The least prompts there can be still have an embedding.
     for tokens in [vec![5], vec![5, 6]] {
-        let prompt = Prompt { content: 0..tokens.len(), tokens, truncated: false };
+        let prompt = Prompt {
+            content: 0..tokens.len(),
+            tokens,
+            truncated: false,
+            vision_tokens: 0,
+            pictures: None,
+        };
         assert!(encoder.direct(&[&prompt]).is_ok());
     }
 }

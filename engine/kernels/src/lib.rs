@@ -33,7 +33,10 @@ mod tile;
 
 pub use activations::ActivationBits;
 pub use adapter::{Adapter, AdapterLayer, LowRankPair};
-pub use decoder::{Decoder, DecoderOptions, DecoderShape, DecoderWeights, LayerWeights, Span};
+pub use decoder::{
+    Addition, Decoder, DecoderOptions, DecoderShape, DecoderWeights, HeadNorms, LayerWeights,
+    RowExtras, Span,
+};
 pub use error::KernelError;
 pub use isa::Isa;
 pub use kv::{KvCache, KvPool};

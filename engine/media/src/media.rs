@@ -1,11 +1,14 @@
-//! One piece of media and the format its bytes announce.
+//! One piece of media, still encoded.
 
 use std::fmt;
 
+use crate::format::Format;
+
 /// What a piece of media is used as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MediaKind {
     /// A still picture.
+    #[default]
     Image,
     /// Frames or an encoded film.
     Video,
@@ -13,8 +16,19 @@ pub enum MediaKind {
     Page,
 }
 
+impl MediaKind {
+    /// Names it in lower case: `image`, `video` or `page`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Video => "video",
+            Self::Page => "page",
+        }
+    }
+}
+
 /// Encoded bytes with their use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Media {
     /// What the bytes are used as.
     pub kind: MediaKind,
@@ -22,68 +36,36 @@ pub struct Media {
     pub files: Vec<Vec<u8>>,
     /// Where it came from, never fetched; may be empty.
     pub uri: String,
+    /// The files are a video's frames, so many a second; 0 means unknown.
+    pub frames_per_second: f32,
+    /// For a page: its number in the PDF, from 0.
+    pub page: u32,
 }
 
-/// A file format, recognised by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// Portable Network Graphics.
-    Png,
-    /// JPEG.
-    Jpeg,
-    /// WebP in its RIFF container.
-    Webp,
-    /// GIF87a or GIF89a.
-    Gif,
-    /// Windows bitmap.
-    Bmp,
-    /// TIFF in either byte order.
-    Tiff,
-    /// Portable Document Format.
-    Pdf,
-    /// ISO base media file: MP4, MOV and relatives.
-    Mp4,
-    /// Matroska or WebM.
-    Matroska,
-    /// None of these.
-    Unknown,
-}
-
-impl Format {
-    /// Recognises a format by the file's first bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        let is_riff_webp =
-            bytes.len() >= 12 && bytes.starts_with(b"RIFF") && &bytes[8..12] == b"WEBP";
-        let is_iso_media = bytes.len() >= 8 && &bytes[4..8] == b"ftyp";
-        match bytes {
-            _ if bytes.starts_with(b"\x89PNG\r\n\x1a\n") => Self::Png,
-            _ if bytes.starts_with(b"\xff\xd8\xff") => Self::Jpeg,
-            _ if is_riff_webp => Self::Webp,
-            _ if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") => Self::Gif,
-            _ if bytes.starts_with(b"BM") => Self::Bmp,
-            _ if bytes.starts_with(b"II*\0") || bytes.starts_with(b"MM\0*") => Self::Tiff,
-            _ if bytes.starts_with(b"%PDF-") => Self::Pdf,
-            _ if is_iso_media => Self::Mp4,
-            _ if bytes.starts_with(b"\x1a\x45\xdf\xa3") => Self::Matroska,
-            _ => Self::Unknown,
-        }
+impl Media {
+    /// Makes an image of an encoded file.
+    pub fn image(file: Vec<u8>) -> Self {
+        Self { kind: MediaKind::Image, files: vec![file], ..Self::default() }
     }
-}
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Png => "PNG",
-            Self::Jpeg => "JPEG",
-            Self::Webp => "WebP",
-            Self::Gif => "GIF",
-            Self::Bmp => "BMP",
-            Self::Tiff => "TIFF",
-            Self::Pdf => "PDF",
-            Self::Mp4 => "MP4",
-            Self::Matroska => "Matroska",
-            Self::Unknown => "unknown format",
-        })
+    /// Makes a video of an encoded file.
+    pub fn video(file: Vec<u8>) -> Self {
+        Self { kind: MediaKind::Video, files: vec![file], ..Self::default() }
+    }
+
+    /// Makes a video of encoded frames in time order; 0 frames a second means unknown.
+    pub fn frames(files: Vec<Vec<u8>>, frames_per_second: f32) -> Self {
+        Self { kind: MediaKind::Video, files, frames_per_second, ..Self::default() }
+    }
+
+    /// Makes a page of a PDF, or of one rendered page, counted from 0.
+    pub fn page(file: Vec<u8>, page: u32) -> Self {
+        Self { kind: MediaKind::Page, files: vec![file], page, ..Self::default() }
+    }
+
+    /// Sums the encoded bytes of all files.
+    pub fn bytes(&self) -> usize {
+        self.files.iter().map(Vec::len).sum()
     }
 }
 
@@ -104,30 +86,10 @@ impl fmt::Display for Media {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(bytes: &[u8], want: Format) {
-        assert_eq!(Format::of(bytes), want);
-    }
-
-    #[test]
-    fn formats_are_recognised_by_their_first_bytes() {
-        check(b"\x89PNG\r\n\x1a\n....", Format::Png);
-        check(b"\xff\xd8\xff\xe0", Format::Jpeg);
-        check(b"RIFF\0\0\0\0WEBPVP8 ", Format::Webp);
-        check(b"RIFF\0\0\0\0WAVE", Format::Unknown);
-        check(b"GIF89a", Format::Gif);
-        check(b"BM", Format::Bmp);
-        check(b"MM\0*", Format::Tiff);
-        check(b"%PDF-1.7", Format::Pdf);
-        check(b"\0\0\0\x20ftypisom", Format::Mp4);
-        check(b"\x1a\x45\xdf\xa3", Format::Matroska);
-        check(b"", Format::Unknown);
-    }
-
     #[test]
     fn media_names_itself_in_errors() {
-        let image =
-            Media { kind: MediaKind::Image, files: vec![b"GIF87a".to_vec()], uri: String::new() };
-        assert_eq!(image.to_string(), "an image (GIF)");
+        assert_eq!(Media::image(b"GIF87a".to_vec()).to_string(), "an image (GIF)");
+        assert_eq!(Media::page(b"%PDF-1.7".to_vec(), 3).to_string(), "a page (PDF)");
+        assert_eq!(Media::frames(Vec::new(), 0.0).to_string(), "a video (unknown format)");
     }
 }

@@ -15,7 +15,11 @@ const ALLOWED: [(&str, &str, &[&str]); 9] = [
     ("engine/encoder", "twn-encoder", &["twn-kernels", "twn-media"]),
     ("engine/train", "twn-train", &["twn-encoder"]),
     ("engine/service", "twn-service", &["twn-encoder", "twn-index"]),
-    ("engine/server", "twn", &["twn-encoder", "twn-protos", "twn-service", "twn-train"]),
+    (
+        "engine/server",
+        "twn",
+        &["twn-encoder", "twn-media", "twn-protos", "twn-service", "twn-train"],
+    ),
     ("bench", "twn-bench", &["twn-encoder", "twn-index", "twn-protos", "twn-service", "twn-train"]),
 ];
 

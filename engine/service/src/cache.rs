@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use twn_encoder::{EmbedKind, EncodeInput, EncodeTimings, Part, ReasoningPolicy, Usage};
+use twn_encoder::{EmbedKind, EncodeInput, EncodeTimings, Media, Part, ReasoningPolicy, Usage};
 
 use crate::encoding::Encoded;
 
@@ -167,7 +167,8 @@ pub(crate) fn key(input: &EncodeInput, policy: &ReasoningPolicy, fingerprint: &s
                 field(text.as_bytes());
             }
             Part::Media(media) => {
-                field(format!("{:?}", media.kind).as_bytes());
+                let Media { kind, frames_per_second, page, .. } = media;
+                field(format!("{kind:?} {frames_per_second} {page}").as_bytes());
                 field(&(media.files.len() as u64).to_le_bytes());
                 media.files.iter().for_each(|file| field(file));
             }

@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use twn_encoder::{Content, Part, ReasoningPolicy, Usage};
+use twn_encoder::{Content, Media, MediaKind, Part, ReasoningPolicy, Usage};
 use twn_index::{Document, Schema, UnitVector};
 
 use crate::{error::ServiceError, limits::Limits};
+
+/// Payload key that tells where a document's media came from.
+const MEDIA_KEY: &str = "media";
 
 /// A document to store.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -40,15 +43,32 @@ pub(crate) struct WriteContext {
     pub(crate) encoder_fingerprint: String,
 }
 
+/// Where a part of media came from, if it says so.
+fn reference(part: &Part) -> Option<Value> {
+    let Part::Media(media) = part else { return None };
+    if media.uri.is_empty() {
+        return None;
+    }
+    let mut reference = Map::new();
+    reference.insert("kind".to_owned(), media.kind.name().into());
+    reference.insert("uri".to_owned(), media.uri.as_str().into());
+    if media.kind == MediaKind::Page {
+        // Counted from 1, as readers do.
+        reference.insert("page".to_owned(), (u64::from(media.page) + 1).into());
+    }
+    Some(Value::Object(reference))
+}
+
 impl DocumentInput {
     /// Checks everything that can be checked without encoding. `field` is the
     /// document's path in the request.
     pub(crate) fn validate(
-        self,
+        mut self,
         field: &str,
         context: &WriteContext,
         limits: &Limits,
     ) -> Result<ValidDocument, ServiceError> {
+        self.refer_to_media();
         check_id(&self.id, &format!("{field}.id"), limits)?;
         let payload_field = format!("{field}.payload");
         check_payload(&self.payload, &payload_field, limits)?;
@@ -74,6 +94,15 @@ impl DocumentInput {
         Ok(ValidDocument { id, content, payload, vector, content_hash })
     }
 
+    /// Keeps where its media came from in the payload's `media`, unless the caller has put
+    /// something there: the bytes themselves are not stored.
+    fn refer_to_media(&mut self) {
+        let references: Vec<Value> = self.content.parts.iter().filter_map(reference).collect();
+        if !references.is_empty() && !self.payload.contains_key(MEDIA_KEY) {
+            self.payload.insert(MEDIA_KEY.to_owned(), Value::Array(references));
+        }
+    }
+
     /// Digests everything that decides about what would be stored.
     fn hash(&self, context: &WriteContext) -> [u8; 32] {
         let mut digest = Sha256::new();
@@ -85,7 +114,11 @@ impl DocumentInput {
         for part in &self.content.parts {
             match part {
                 Part::Text(text) => field(text.as_bytes()),
-                Part::Media(media) => media.files.iter().for_each(|file| field(file)),
+                Part::Media(media) => {
+                    let Media { kind, frames_per_second, page, .. } = media;
+                    field(format!("{kind:?} {frames_per_second} {page}").as_bytes());
+                    media.files.iter().for_each(|file| field(file));
+                }
             }
         }
         field(Value::Object(self.payload.clone()).to_string().as_bytes());

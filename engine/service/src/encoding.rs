@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use twn_encoder::{
-    EncodeInput, EncodeTimings, EncoderInfo, Prepare, Prompt, ReasoningPolicy, Usage,
+    EncodeInput, EncodeTimings, EncoderInfo, Part, Prepare, Prompt, ReasoningPolicy, Usage,
 };
 
 use crate::{
@@ -65,6 +65,15 @@ pub(crate) struct EncoderHandle {
     admission: Admission,
     batcher: Batcher,
     cache: Option<EmbeddingCache>,
+    turns: MediaTurns,
+}
+
+/// Turns at decoding media: pixels take so much memory that their number is bounded apart
+/// from the queue's. A turn lasts until the prompt is queued. Documents that wait for the
+/// queue hold up no search.
+struct MediaTurns {
+    search: Semaphore,
+    ingest: Semaphore,
 }
 
 impl EncoderHandle {
@@ -75,7 +84,8 @@ impl EncoderHandle {
         batcher: Batcher,
         cache: Option<EmbeddingCache>,
     ) -> Self {
-        Self { info, prompter, admission, batcher, cache }
+        let turns = MediaTurns::default();
+        Self { info, prompter, admission, batcher, cache, turns }
     }
 
     pub(crate) fn info(&self) -> &EncoderInfo {
@@ -107,6 +117,7 @@ impl EncoderHandle {
     /// Queues an input and waits for its embedding.
     async fn run(&self, request: EncodeRequest<'_>, call: &Call) -> Result<Encoded, ServiceError> {
         let EncodeRequest { input, field, policy, fixed, explain, lane } = request;
+        let turn = self.turns.take(&input, lane, call).await?;
         let (prompt, prepare) = self.prepare(input, field).await?;
         let tokens = prompt.tokens.len();
         let admitted = async {
@@ -116,6 +127,7 @@ impl EncoderHandle {
             }
         };
         let ticket = call.bound("waiting for the model", admitted).await?;
+        drop(turn);
 
         let (answer, answered) = oneshot::channel();
         self.batcher.send(Job {
@@ -136,7 +148,7 @@ impl EncoderHandle {
         call.bound("encoding", answered).await
     }
 
-    /// Tokenises an input on a blocking thread.
+    /// Decodes and tokenises an input on a blocking thread.
     async fn prepare(
         &self,
         input: EncodeInput,
@@ -154,5 +166,35 @@ impl EncoderHandle {
     /// Lets queued work finish, then stops the model thread.
     pub(crate) fn shut_down(&self) {
         self.batcher.shut_down();
+    }
+}
+
+impl Default for MediaTurns {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { search: Semaphore::new(cores), ingest: Semaphore::new(cores) }
+    }
+}
+
+impl MediaTurns {
+    /// Waits for a turn; text needs none.
+    async fn take(
+        &self,
+        input: &EncodeInput,
+        lane: Lane,
+        call: &Call,
+    ) -> Result<Option<SemaphorePermit<'_>>, ServiceError> {
+        if !input.content.parts.iter().any(|part| matches!(part, Part::Media(_))) {
+            return Ok(None);
+        }
+        let turns = match lane {
+            Lane::Search => &self.search,
+            Lane::Ingest => &self.ingest,
+        };
+        let turn = async {
+            let turn = turns.acquire().await;
+            turn.map_err(|_| ServiceError::Unavailable { state: "shutting down" })
+        };
+        call.bound("waiting to decode media", turn).await.map(Some)
     }
 }

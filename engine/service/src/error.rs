@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use twn_encoder::EncoderError;
+use twn_encoder::{EncoderError, MediaError};
 use twn_index::IndexError;
 
 /// A failed request.
@@ -109,6 +109,13 @@ impl ServiceError {
         match error {
             EncoderError::UnsupportedPart { .. } => {
                 Self::Unsupported { problem: format!("{field}: {error}") }
+            }
+            // Nothing is wrong with the request: this machine lacks a program.
+            EncoderError::Media { source: MediaError::Tool { .. }, .. } => {
+                Self::Unsupported { problem: format!("{field}: {error}") }
+            }
+            EncoderError::Media { source: MediaError::Busy, .. } => {
+                Self::Unavailable { state: "busy with documents that take too long" }
             }
             EncoderError::InstructionTooLong { .. } => {
                 Self::invalid("instruction", error.to_string())

@@ -50,12 +50,15 @@ pub(super) fn read_peft_files(
     let mut targeted = 0;
     let mut pair = |index: usize, target: Target| {
         let module = format!("model.layers.{index}.{}", target.module());
-        if !config.targets(&module) {
+        // In a model that sees, the decoder has a path of its own; which of the two a pattern
+        // means depends on the version of transformers that it was written for.
+        let paths = [&module, &format!("model.language_model.layers.{index}.{}", target.module())];
+        if !paths.iter().any(|path| config.targets(path)) {
             return Ok(None);
         }
         targeted += 1;
         let (input, output) = target.shape(backbone);
-        let rank = config.rank(&module);
+        let rank = config.rank(paths);
         let mut take = |which: char, shape: [usize; 2]| {
             let name = format!("{module}.lora_{which}.weight");
             match tensors.remove(&name) {
@@ -69,7 +72,7 @@ pub(super) fn read_peft_files(
         };
         let a = take('A', [rank, input])?;
         let b = take('B', [output, rank])?;
-        Ok(Some(LoraPair::new(a, b, config.scale(&module), device)))
+        Ok(Some(LoraPair::new(a, b, config.scale(paths), device)))
     };
     let layers = (0..backbone.layers)
         .map(|index| LoraLayer::from_targets(|target| pair(index, target)))

@@ -143,15 +143,15 @@ impl PeftConfig {
         }
     }
 
-    /// The rank of a module's addition.
-    pub(super) fn rank(&self, module: &str) -> usize {
-        first_match(&self.rank_patterns, module).unwrap_or(self.rank)
+    /// The rank of the addition to a module with these paths.
+    pub(super) fn rank(&self, paths: [&String; 2]) -> usize {
+        first_match(&self.rank_patterns, paths).unwrap_or(self.rank)
     }
 
-    /// The factor of a module's addition.
-    pub(super) fn scale(&self, module: &str) -> f64 {
-        let alpha = first_match(&self.alpha_patterns, module).unwrap_or(self.alpha);
-        let rank = self.rank(module) as f64;
+    /// The factor of the addition to a module with these paths.
+    pub(super) fn scale(&self, paths: [&String; 2]) -> f64 {
+        let alpha = first_match(&self.alpha_patterns, paths).unwrap_or(self.alpha);
+        let rank = self.rank(paths) as f64;
         alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
     }
 }
@@ -238,8 +238,9 @@ fn whole(pattern: &str) -> Result<Regex, String> {
     Regex::new(&format!("^(?:{pattern})$")).map_err(|e| format!("pattern `{pattern}`: {e}"))
 }
 
-fn first_match<T: Copy>(patterns: &[(Regex, T)], module: &str) -> Option<T> {
-    patterns.iter().find(|(pattern, _)| pattern.is_match(module)).map(|&(_, value)| value)
+fn first_match<T: Copy>(patterns: &[(Regex, T)], paths: [&String; 2]) -> Option<T> {
+    let matches = |pattern: &Regex| paths.iter().any(|path| pattern.is_match(path));
+    patterns.iter().find(|(pattern, _)| matches(pattern)).map(|&(_, value)| value)
 }
 
 fn wrong(key: &str, value: &Value) -> String {
@@ -264,7 +265,8 @@ mod tests {
 
     #[test]
     fn scale_follows_patterns_and_rank_stabilisation() {
-        let scale = |entries| parse(entries).expect("valid").scale(MODULE);
+        let path = MODULE.to_owned();
+        let scale = |entries| parse(entries).expect("valid").scale([&path, &path]);
         assert_eq!(scale(json!({})), 2.0);
         assert_eq!(scale(json!({"use_rslora": true})), 4.0);
         assert_eq!(scale(json!({"rank_pattern": {"q_proj": 16}})), 0.5);

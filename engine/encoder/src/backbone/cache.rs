@@ -5,7 +5,12 @@ use super::portable;
 /// Keys and values of one sequence. Cloning is cheap: memory is shared until one side
 /// writes. That is how many prompts continue from one prefix.
 #[derive(Debug, Clone)]
-pub struct KvCache(pub(super) Memory);
+pub struct KvCache {
+    pub(super) memory: Memory,
+    /// The next row's position less the number of rows: images take fewer positions than
+    /// rows.
+    shift: i64,
+}
 
 /// Who fills a cache, and its memory.
 #[derive(Debug, Clone)]
@@ -17,15 +22,34 @@ pub(super) enum Memory {
 }
 
 impl KvCache {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { memory, shift: 0 }
+    }
+
+    /// The position of the next row of text.
+    pub fn next_position(&self) -> u32 {
+        (self.len() as i64 + self.shift) as u32
+    }
+
+    /// Takes note of the next row's position once the rows before it are there.
+    pub(super) fn set_next_position(&mut self, position: u32) {
+        self.shift = i64::from(position) - self.len() as i64;
+    }
+
+    /// Tells whether rows of text have the positions that their number says.
+    pub(super) fn is_plain(&self) -> bool {
+        self.shift == 0
+    }
+
     /// Makes a cache that belongs to no backbone, for tests of what keeps caches.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
-        Self(Memory::Portable(portable::KvCache::new(1, 1)))
+        Self::new(Memory::Portable(portable::KvCache::new(1, 1)))
     }
 
-    /// Positions that are filled.
+    /// Rows that are filled.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.memory {
             Memory::Portable(cache) => cache.len(),
             Memory::Fused(cache) => cache.len(),
         }
@@ -38,16 +62,16 @@ impl KvCache {
 
     /// Asks for room for `capacity` positions in all, to spare growing step by step.
     pub fn reserve(&mut self, capacity: usize) {
-        match &mut self.0 {
+        match &mut self.memory {
             Memory::Portable(cache) => cache.reserve(capacity),
             // Pages need no room in advance.
             Memory::Fused(_) => {}
         }
     }
 
-    /// Forgets all positions from `len` on.
+    /// Forgets all rows from `len` on, which must be rows of text.
     pub fn truncate(&mut self, len: usize) {
-        match &mut self.0 {
+        match &mut self.memory {
             Memory::Portable(cache) => cache.truncate(len),
             Memory::Fused(cache) => cache.truncate(len),
         }
@@ -55,7 +79,7 @@ impl KvCache {
 
     /// Bytes held, shared ones included.
     pub fn bytes(&self) -> usize {
-        match &self.0 {
+        match &self.memory {
             Memory::Portable(cache) => cache.bytes(),
             Memory::Fused(cache) => cache.bytes(),
         }

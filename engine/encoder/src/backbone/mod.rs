@@ -15,24 +15,34 @@
 mod activations;
 mod cache;
 mod config;
+mod extras;
 mod fused;
 mod portable;
+mod positions;
 mod precision;
+mod sight;
+mod tower;
 
 use burn::tensor::{Device, Tensor};
 use twn_kernels::ActivationBits;
 
 pub use activations::Activations;
 pub use cache::KvCache;
-pub use config::BackboneConfig;
+pub use config::{BackboneConfig, RopeAxes};
+pub use extras::{Addition, RowExtras};
 pub use fused::FusedOptions;
 pub use portable::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
+pub use positions::{Position, Stretch, positions_of};
 pub use precision::Precision;
+pub use sight::Sight;
+pub(crate) use tower::PREFIX as TOWER_PREFIX;
+pub use tower::{Grid, VisionConfig, VisionStates};
 
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
 use cache::Memory;
 use fused::Fused;
 use portable::Portable;
+use tower::Tower;
 
 /// The rows of one sequence in a forward pass.
 #[derive(Debug)]
@@ -43,13 +53,13 @@ pub struct Span<'a> {
     pub cache: &'a mut KvCache,
 }
 
-/// A Llama-type decoder without its tokenizer.
+/// A decoder of the Llama family without its tokenizer, and the vision tower before it.
 #[derive(Debug)]
 pub struct Backbone {
     config: BackboneConfig,
     device: Device,
-    parameters: u64,
     execution: Execution,
+    tower: Option<Tower>,
 }
 
 #[derive(Debug)]
@@ -81,12 +91,12 @@ impl Backbone {
         device: &Device,
     ) -> Result<Self, EncoderError> {
         config.check()?;
-        let (portable, parameters) = Portable::load(config, tensors, positions, device)?;
+        let portable = Portable::load(config, tensors, positions, device)?;
         Ok(Self {
+            execution: Execution::Portable(Box::new(portable)),
+            tower: load_tower(config, tensors, device, None)?,
             config: config.clone(),
             device: device.clone(),
-            parameters,
-            execution: Execution::Portable(Box::new(portable)),
         })
     }
 
@@ -100,11 +110,12 @@ impl Backbone {
         options: &FusedOptions,
     ) -> Result<Self, EncoderError> {
         config.check()?;
+        let (device, packed) = (Device::flex(), options.precision.tables());
         Ok(Self {
-            config: config.clone(),
-            device: Device::flex(),
-            parameters: config.parameters(),
             execution: Execution::Fused(Box::new(Fused::load(config, tensors, options)?)),
+            tower: load_tower(config, tensors, &device, Some(packed))?,
+            config: config.clone(),
+            device,
         })
     }
 
@@ -120,7 +131,13 @@ impl Backbone {
 
     /// The number of parameters; tied tables count once.
     pub fn parameters(&self) -> u64 {
-        self.parameters
+        self.config.parameters()
+    }
+
+    /// Bytes of packed weights, the vision tower's included; 0 for the portable execution.
+    pub fn packed_bytes(&self) -> usize {
+        let tower = self.tower.as_ref().map_or(0, Tower::packed_bytes);
+        self.decoder().map_or(0, twn_kernels::Decoder::weight_bytes) + tower
     }
 
     /// The packed decoder, for measurements; `None` for the portable execution.
@@ -146,11 +163,11 @@ impl Backbone {
     fn cache(&self, capacity: usize, bits: fn(Activations) -> ActivationBits) -> KvCache {
         match &self.execution {
             Execution::Portable(portable) => {
-                KvCache(Memory::Portable(portable.new_cache(capacity)))
+                KvCache::new(Memory::Portable(portable.new_cache(capacity)))
             }
             Execution::Fused(fused) => {
                 let cache = fused.decoder().new_cache_for(bits(fused.activations()));
-                KvCache(Memory::Fused(cache))
+                KvCache::new(Memory::Fused(cache))
             }
         }
     }
@@ -181,9 +198,21 @@ impl Backbone {
         }
     }
 
-    /// Runs `rows` (`[T, hidden]`, the spans' rows one after another) and returns the
-    /// hidden states after the final norm, `[T, hidden]`. `lora` is added to every
-    /// linear that it has a pair for.
+    /// Runs patches of pixels, grid after grid, through the vision tower.
+    ///
+    /// # Errors
+    /// Fails when there is no tower, and when patches and grids do not fit together.
+    pub fn see(&self, patches: &[f32], grids: &[Grid]) -> Result<VisionStates, EncoderError> {
+        let Some(tower) = &self.tower else {
+            let problem = "the model has no vision tower".to_owned();
+            return Err(EncoderError::Internal { problem });
+        };
+        tower.forward(patches, grids, self.decoder())
+    }
+
+    /// Runs `rows` (`[T, hidden]`, the spans' rows one after another) of plain text and
+    /// returns the hidden states after the final norm, `[T, hidden]`. `lora` is added to
+    /// every linear that it has a pair for.
     ///
     /// # Panics
     /// Panics when the spans' lengths do not add up to T, a span is empty, a position
@@ -195,25 +224,47 @@ impl Backbone {
         spans: &mut [Span<'_>],
         lora: Option<&PreparedLora>,
     ) -> Tensor<2> {
+        self.forward_with(rows, spans, lora, &RowExtras::default())
+    }
+
+    /// As [`Self::forward`], for rows some of which are not plain text.
+    ///
+    /// # Panics
+    /// As [`Self::forward`]; also when there are positions, but not one for each row, and
+    /// when an addition does not fit.
+    pub fn forward_with(
+        &self,
+        rows: Tensor<2>,
+        spans: &mut [Span<'_>],
+        lora: Option<&PreparedLora>,
+        extras: &RowExtras,
+    ) -> Tensor<2> {
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.dims()[0], total, "spans cover the rows");
         assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
-        match &self.execution {
+        extras.check(total, &self.config);
+        let positions = extras.positions(spans);
+        let next = extras::next_positions(spans, positions.as_deref());
+        let hidden = match &self.execution {
             Execution::Portable(portable) => {
                 let lora = lora.map(|lora| match &lora.0 {
                     Prepared::Portable(lora) => lora,
                     Prepared::Fused(_) => panic!("the adapter was prepared for the fused pass"),
                 });
-                portable.forward(rows, spans, lora)
+                portable.forward(rows, spans, lora, positions.as_deref(), &extras.additions)
             }
             Execution::Fused(fused) => {
                 let lora = lora.map(|lora| match &lora.0 {
                     Prepared::Fused(lora) => lora,
                     Prepared::Portable(_) => panic!("the adapter was not packed"),
                 });
-                fused.forward(rows, spans, lora)
+                fused.forward(rows, spans, lora, positions.as_deref(), &extras.additions)
             }
+        };
+        for (span, next) in spans.iter_mut().zip(next) {
+            span.cache.set_next_position(next);
         }
+        hidden
     }
 
     /// Runs a padded batch, for training: see [`PaddedInput`]. `rows` is `[batch * rows,
@@ -253,4 +304,15 @@ impl Backbone {
             Execution::Fused(_) => panic!("the fused pass does not train"),
         }
     }
+}
+
+/// Reads the vision tower, if the model has one.
+fn load_tower(
+    config: &BackboneConfig,
+    tensors: &dyn TensorSource,
+    device: &Device,
+    packed: Option<twn_kernels::Precision>,
+) -> Result<Option<Tower>, EncoderError> {
+    let load = |vision| Tower::load(vision, tensors, config.hidden_size, device, packed);
+    config.vision.as_ref().map(load).transpose()
 }

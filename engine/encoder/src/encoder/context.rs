@@ -1,14 +1,17 @@
 //! What a prompt leaves behind for a thought.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::Sequence;
+use crate::{backbone::Sight, pictures::Pictures};
 
 /// What a prompt leaves behind for a thought.
 #[derive(Debug)]
 pub struct Context {
     /// Where the prompt's content lies.
     pub(super) content: Range<usize>,
+    /// The prompt's pixels.
+    pub(super) pictures: Option<Arc<Pictures>>,
     pub(super) state: State,
 }
 
@@ -19,7 +22,12 @@ pub(super) enum State {
     Warm(Sequence),
     /// The prompt has to run if a thought follows: the interface is `reencode`, or the
     /// batch was so large that its keys and values were let go.
-    Cold(Vec<u32>),
+    Cold {
+        tokens: Vec<u32>,
+        /// What the pixels put into the rows; `None` where there are none, or where they have
+        /// to be looked at again.
+        sight: Option<Arc<Sight>>,
+    },
 }
 
 impl Context {
@@ -27,14 +35,16 @@ impl Context {
     pub(super) fn prompt_tokens(&self) -> usize {
         match &self.state {
             State::Warm(sequence) => sequence.tokens.len(),
-            State::Cold(tokens) => tokens.len(),
+            State::Cold { tokens, .. } => tokens.len(),
         }
     }
 
-    /// Lets keys and values go; they are computed again if a thought follows.
+    /// Lets keys, values and what was seen go; they are computed again if a thought follows.
     pub(super) fn cool(&mut self) {
-        if let State::Warm(sequence) = &mut self.state {
-            self.state = State::Cold(std::mem::take(&mut sequence.tokens));
-        }
+        let tokens = match &mut self.state {
+            State::Warm(sequence) => std::mem::take(&mut sequence.tokens),
+            State::Cold { tokens, .. } => std::mem::take(tokens),
+        };
+        self.state = State::Cold { tokens, sight: None };
     }
 }

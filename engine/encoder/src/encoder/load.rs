@@ -97,7 +97,9 @@ impl Encoder {
             return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
         }
         let prompter = Prompter::of(&checkpoint, manifest, context_tokens - manifest.queries)?;
-        let info = describe_encoder(&checkpoint, &backbone, &adapters, options);
+        let mut info = describe_encoder(&checkpoint, &backbone, &adapters, options);
+        info.fingerprint =
+            fingerprint(&checkpoint, &adapters, &execution(&backbone, options), prompter.eye());
         tracing::info!(
             model = %info.model,
             device = %info.device,
@@ -153,7 +155,7 @@ fn describe_encoder(
     let manifest = &adapters.manifest;
     EncoderInfo {
         model: checkpoint.name.clone(),
-        fingerprint: fingerprint(checkpoint, adapters, &execution(backbone, options)),
+        fingerprint: String::new(),
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,

@@ -12,7 +12,7 @@ mod prefill;
 mod prefix;
 mod sequence;
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use tokenizers::Tokenizer;
@@ -23,9 +23,10 @@ pub(crate) use sequence::Sequence;
 
 use crate::{
     adapter::Interface,
-    backbone::KvCache,
+    backbone::{KvCache, Sight},
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
+    pictures::Pictures,
     prompter::Prompter,
     thought::{Markers, ModelThought},
 };
@@ -96,6 +97,19 @@ impl Encoder {
         Err(EncoderError::Internal { problem })
     }
 
+    /// Runs a prompt's pixels through the vision tower.
+    fn look(
+        &self,
+        tokens: &[u32],
+        pictures: Option<&Arc<Pictures>>,
+    ) -> Result<Option<Arc<Sight>>, EncoderError> {
+        let Some(pictures) = pictures else { return Ok(None) };
+        let backbone = &self.model.backbone;
+        let states = backbone.see(&pictures.patches, &pictures.grids)?;
+        Sight::new(backbone.config(), tokens, &pictures.grids, states)
+            .map(|sight| Some(sight.into()))
+    }
+
     /// What the gate sees of prompts: the means of their direct query states, `[hidden]`
     /// each. For training a gate.
     ///
@@ -128,10 +142,15 @@ impl Encoder {
             Interface::Cache => Role::Reasoning,
             Interface::Reencode => Role::Embedding,
         };
-        let starts = prompts
-            .iter()
-            .map(|prompt| Start::prompt(prompt.tokens.clone(), prompt.content.clone()))
-            .collect();
+        let start = |prompt: &&Prompt| {
+            let sight = self.look(&prompt.tokens, prompt.pictures.as_ref())?;
+            Ok::<_, EncoderError>(Start::prompt(
+                prompt.tokens.clone(),
+                prompt.content.clone(),
+                sight,
+            ))
+        };
+        let starts = prompts.iter().map(start).collect::<Result<_, EncoderError>>()?;
         let mut sequences = self.prefill(role, starts)?;
         let mut caches: Vec<&mut KvCache> =
             sequences.iter_mut().map(|(sequence, _)| &mut sequence.cache).collect();
@@ -156,9 +175,12 @@ impl Encoder {
                 room: self.room(prompt.tokens.len()),
                 context: Context {
                     content: prompt.content.clone(),
+                    pictures: prompt.pictures.clone(),
                     state: match interface {
                         Interface::Cache => State::Warm(sequence),
-                        Interface::Reencode => State::Cold(sequence.tokens),
+                        Interface::Reencode => {
+                            State::Cold { tokens: sequence.tokens, sight: sequence.sight }
+                        }
                     },
                 },
             },
@@ -185,13 +207,7 @@ impl Encoder {
     }
 
     /// Runs prompt and thought under the embedding adapter.
-    fn encode_again(
-        &mut self,
-        tokens: Vec<u32>,
-        content: Range<usize>,
-        decoded: Range<usize>,
-    ) -> Result<Sequence, EncoderError> {
-        let start = Start { tokens, content, decoded };
+    fn encode_again(&mut self, start: Start) -> Result<Sequence, EncoderError> {
         Ok(self.prefill(Role::Embedding, vec![start])?.remove(0).0)
     }
 
@@ -212,9 +228,12 @@ impl Encoder {
             Interface::Reencode => {
                 let mut probes = Vec::with_capacity(due.len());
                 for thought in &due {
-                    let tokens = thought.sequence.tokens.clone();
-                    let (content, decoded) = (thought.content.clone(), thought.decoded_range());
-                    let mut sequence = self.encode_again(tokens, content, decoded)?;
+                    let mut sequence = self.encode_again(Start {
+                        tokens: thought.sequence.tokens.clone(),
+                        content: thought.content.clone(),
+                        decoded: thought.decoded_range(),
+                        sight: thought.sequence.sight.clone(),
+                    })?;
                     probes.extend(self.embed_sequences(&mut [&mut sequence])?);
                 }
                 probes
@@ -268,8 +287,12 @@ impl Embedder for Encoder {
         let content = context.content;
         let sequence = match context.state {
             State::Warm(sequence) => sequence,
-            State::Cold(tokens) => {
-                let start = Start::prompt(tokens, content.clone());
+            State::Cold { tokens, sight } => {
+                let sight = match sight {
+                    Some(sight) => Some(sight),
+                    None => self.look(&tokens, context.pictures.as_ref())?,
+                };
+                let start = Start::prompt(tokens, content.clone(), sight);
                 self.prefill(Role::Reasoning, vec![start])?.remove(0).0
             }
         };
@@ -321,8 +344,8 @@ impl Embedder for Encoder {
                 sequence
             }
             Interface::Reencode => {
-                let Sequence { tokens, pooled: [_, decoded], .. } = thought.sequence;
-                self.encode_again(tokens, thought.content, decoded)?
+                let Sequence { tokens, pooled: [_, decoded], sight, .. } = thought.sequence;
+                self.encode_again(Start { tokens, content: thought.content, decoded, sight })?
             }
         };
         let (embedding, query_tokens) = self.embed_sequences(&mut [&mut sequence])?.remove(0);

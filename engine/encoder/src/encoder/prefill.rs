@@ -1,9 +1,12 @@
 //! Running prompts, from prefixes that many of them share.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use super::{Encoder, Sequence, model::Role, prefix::PrefixCache, sequence::run};
-use crate::{backbone::KvCache, error::EncoderError};
+use crate::{
+    backbone::{KvCache, Sight},
+    error::EncoderError,
+};
 
 /// A token sequence that is to run.
 pub(super) struct Start {
@@ -12,6 +15,8 @@ pub(super) struct Start {
     pub(super) content: Range<usize>,
     /// Where the decoded thought lies.
     pub(super) decoded: Range<usize>,
+    /// What the prompt's pixels put into its rows.
+    pub(super) sight: Option<Arc<Sight>>,
 }
 
 /// Where the keys and values of a prompt's prefix come from.
@@ -26,11 +31,16 @@ enum Prefix {
 
 impl Start {
     /// A prompt without a thought.
-    pub(super) fn prompt(tokens: Vec<u32>, content: Range<usize>) -> Self {
-        Self { tokens, content, decoded: 0..0 }
+    pub(super) fn prompt(
+        tokens: Vec<u32>,
+        content: Range<usize>,
+        sight: Option<Arc<Sight>>,
+    ) -> Self {
+        Self { tokens, content, decoded: 0..0, sight }
     }
 
-    /// What comes before the content; at least one token is left to run.
+    /// What comes before the content, and so before all pixels; at least one token is left to
+    /// run.
     fn prefix(&self) -> &[u32] {
         &self.tokens[..self.content.start.min(self.tokens.len() - 1)]
     }
@@ -55,7 +65,7 @@ impl Encoder {
             .zip(caches)
             .map(|(start, (mut cache, reused))| {
                 cache.reserve(start.tokens.len() + spare);
-                (Sequence::new(start.tokens, cache, start.content, start.decoded), reused)
+                (Sequence::new(start, cache), reused)
             })
             .collect();
         let mut sequences: Vec<&mut Sequence> =

@@ -1,12 +1,15 @@
 //! Token sequences on their way through the backbone.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::tensor::Tensor;
 
-use super::model::{Model, Role};
+use super::{
+    model::{Model, Role},
+    prefill::Start,
+};
 use crate::{
-    backbone::{KvCache, Span},
+    backbone::{KvCache, RowExtras, Sight, Span},
     error::EncoderError,
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct Sequence {
     pub(crate) pooled: [Range<usize>; 2],
     /// The sum so far.
     pub(crate) sum: StateSum,
+    /// What the pixels of the first tokens put into their rows.
+    pub(crate) sight: Option<Arc<Sight>>,
 }
 
 /// A sum of hidden states.
@@ -38,15 +43,11 @@ pub(crate) struct StateSum {
 }
 
 impl Sequence {
-    /// Starts `tokens` from a cache of their first tokens. The positions of `content` and
-    /// `decoded` are pooled. The first position is left out, since its activations are
+    /// Starts tokens from a cache of their first ones. The positions of content and
+    /// decoded thought are pooled. The first position is left out, since its activations are
     /// extreme whatever the token; if no content is left, the whole sequence counts as it.
-    pub(crate) fn new(
-        tokens: Vec<u32>,
-        cache: KvCache,
-        content: Range<usize>,
-        decoded: Range<usize>,
-    ) -> Self {
+    pub(super) fn new(start: Start, cache: KvCache) -> Self {
+        let Start { tokens, content, decoded, sight } = start;
         let end = content.end.min(tokens.len());
         let content = content.start.max(1)..end;
         let pooled = match (content.is_empty(), tokens.len()) {
@@ -54,12 +55,13 @@ impl Sequence {
             (true, 1) => 0..1,
             (true, len) => 1..len,
         };
-        Self { tokens, cache, pooled: [pooled, decoded], sum: StateSum::default() }
+        Self { tokens, cache, pooled: [pooled, decoded], sum: StateSum::default(), sight }
     }
 
     /// Starts `tokens`, of which only the cache is wanted.
     pub(crate) fn unpooled(tokens: Vec<u32>, cache: KvCache) -> Self {
-        Self { tokens, cache, pooled: [0..0, 0..0], sum: StateSum::default() }
+        let pooled = [0..0, 0..0];
+        Self { tokens, cache, pooled, sum: StateSum::default(), sight: None }
     }
 
     /// Tokens that have not run.
@@ -104,6 +106,8 @@ pub(crate) fn run(
             .flat_map(|(index, run)| &sequences[*index].tokens[run.clone()])
             .copied()
             .collect();
+        let rows = model.backbone.embed(&tokens);
+        let (rows, extras) = put_sights(rows, &chunks, sequences);
         let mut spans = Vec::with_capacity(chunks.len());
         let mut rest = chunks.iter().peekable();
         for (index, sequence) in sequences.iter_mut().enumerate() {
@@ -111,10 +115,45 @@ pub(crate) fn run(
                 spans.push(Span { len: run.len(), cache: &mut sequence.cache });
             }
         }
-        let rows = model.backbone.embed(&tokens);
-        let hidden = model.backbone.forward(rows, &mut spans, model.lora(role));
+        let hidden = model.backbone.forward_with(rows, &mut spans, model.lora(role), &extras);
         collect(&chunks, hidden, sequences, &mut last)?;
     }
+}
+
+/// Puts pixels into the rows of a pass that stand for some. Rows behind a sequence's pixels
+/// are text, whose positions its cache knows.
+fn put_sights(
+    rows: Tensor<2>,
+    chunks: &[(usize, Range<usize>)],
+    sequences: &[&mut Sequence],
+) -> (Tensor<2>, RowExtras) {
+    let mut extras = RowExtras::default();
+    let is_seen = |(index, run): &(usize, Range<usize>)| {
+        sequences[*index].sight.as_ref().is_some_and(|sight| run.start < sight.positions().len())
+    };
+    if !chunks.iter().any(is_seen) {
+        return (rows, extras);
+    }
+    let (mut parts, mut first) = (Vec::with_capacity(chunks.len()), 0);
+    for (index, run) in chunks {
+        let sequence = &sequences[*index];
+        let own = rows.clone().slice(first..first + run.len());
+        match &sequence.sight {
+            Some(sight) => {
+                let (own, additions) = sight.put(own, run.clone(), first);
+                parts.push(own);
+                extras.additions.extend(additions);
+                extras.positions.extend(run.clone().map(|index| sight.position(index)));
+            }
+            None => {
+                parts.push(own);
+                let next = sequence.cache.next_position();
+                extras.positions.extend((next..next + run.len() as u32).map(|at| [at; 3]));
+            }
+        }
+        first += run.len();
+    }
+    (Tensor::cat(parts, 0), extras)
 }
 
 /// Plans the next pass: which positions of which sequences, in order.

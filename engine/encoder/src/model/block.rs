@@ -60,6 +60,12 @@ impl BlockKind {
         let is_whole = elements.is_multiple_of(self.block_elements());
         is_whole.then(|| (elements / self.block_elements()).checked_mul(self.block_bytes()))?
     }
+
+    /// Bytes of a matrix; `None` when its rows do not consist of whole blocks, and when it has
+    /// no rows or too many.
+    pub(super) fn matrix_bytes(self, rows: usize, columns: usize) -> Option<usize> {
+        self.row_bytes(columns)?.checked_mul(rows).filter(|_| rows > 0)
+    }
 }
 
 /// Names the type numbers of GGUF that this reader does not support.

@@ -68,6 +68,25 @@ pub struct RawTensor<'a> {
 }
 
 impl<'a> RawTensor<'a> {
+    /// Borrows a tensor whose rows lie in Hugging Face's order.
+    ///
+    /// # Panics
+    /// Panics when `bytes` are not those of `rows * columns` elements.
+    pub fn plain(kind: BlockKind, [rows, columns]: [usize; 2], bytes: &'a [u8]) -> Self {
+        let want = kind.matrix_bytes(rows, columns);
+        assert_eq!(want, Some(bytes.len()), "bytes are those of the elements");
+        Self { kind, rows, columns, bytes, order: RowOrder::Same }
+    }
+
+    /// Converts one row, counted in Hugging Face's order, to f32.
+    ///
+    /// # Panics
+    /// Panics when `row` is not below `rows`, and when `out` is not `columns` long.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.columns, "a row has as many values as there are columns");
+        dequantise(self.kind, self.row(row), out);
+    }
+
     /// Borrows the stored blocks of one row, counted in Hugging Face's order.
     ///
     /// # Panics
@@ -192,6 +211,9 @@ pub(super) fn config(header: &Header) -> Result<BackboneConfig, String> {
         rms_norm_eps: epsilon.ok_or("lacks `llama.attention.layer_norm_rms_epsilon`")?,
         max_positions: size("context_length")?,
         tied_embeddings: !header.tensors.iter().any(|tensor| tensor.name == "output.weight"),
+        head_norms: false,
+        rope_axes: None,
+        vision: None,
     };
     check_config(&config)?;
     Ok(config)

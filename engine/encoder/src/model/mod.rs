@@ -13,10 +13,12 @@ mod gguf_tensors;
 mod gguf_tokenizer;
 mod home;
 mod huggingface;
+mod huggingface_config;
 mod install;
 mod inventory;
 mod limits;
 mod mapped;
+mod media_config;
 mod pip;
 mod pull;
 mod safetensors_files;
@@ -35,6 +37,7 @@ pub use block::BlockKind;
 pub use catalogue::{CATALOGUE, CatalogueEntry, DEFAULT, catalogue_entry};
 pub use gguf_tensors::{GgufTensors, RawTensor};
 pub use home::{default_home, find};
+pub use media_config::MediaSpecs;
 pub use pull::{PullProgress, PullRequest, ensure_default, pull};
 pub use torch::{TorchFile, TorchTensor, TorchType};
 
@@ -48,7 +51,7 @@ const JSON_BYTES_MAX: u64 = 64 << 20;
 /// Opens a model: a `.gguf` file, a folder with one, or a Hugging Face folder.
 ///
 /// # Errors
-/// Fails when nothing of the kind is there, when the architecture is not a plain Llama, or
+/// Fails when nothing of the kind is there, when the architecture is not supported, or
 /// when a file is damaged; the message names the file and says what was found.
 pub fn open(path: &Path) -> Result<Checkpoint, EncoderError> {
     if path.is_dir() {
@@ -125,6 +128,7 @@ fn open_gguf(path: &Path) -> Result<Checkpoint, EncoderError> {
         eos_token: special.eos,
         eos_ids: special.eos_ids,
         weights_sha256,
+        media: None,
     })
 }
 

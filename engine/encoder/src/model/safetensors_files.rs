@@ -1,4 +1,4 @@
-//! The weights of a Llama in one or several safetensors files.
+//! Weights in one or several safetensors files.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{
     block::{BlockKind, dequantise},
     digest,
+    gguf_tensors::RawTensor,
     mapped::MappedFile,
     model_file, read_json, tensor_names,
 };
@@ -70,7 +71,8 @@ impl SafetensorsFiles {
             .map_err(|error| refuse(format!("is no whole safetensors file: {error}")))?;
         // Eight bytes of header length come before the header.
         let data_start = header + 8;
-        for (name, tensor) in metadata.tensors() {
+        for (stored, tensor) in metadata.tensors() {
+            let name = tensor_names::from_huggingface(&stored);
             let kind = match tensor.dtype {
                 Dtype::F32 => BlockKind::F32,
                 Dtype::F16 => BlockKind::F16,
@@ -127,6 +129,18 @@ impl TensorSource for SafetensorsFiles {
             return Err(model_file(file.path(), problem));
         }
         Ok(HostTensor { shape: entry.shape.clone(), values })
+    }
+
+    fn raw(&self, name: &str) -> Result<Option<RawTensor<'_>>, EncoderError> {
+        // A tensor that is not there is named by `tensor`, which is asked next.
+        let Some(entry) = self.tensors.get(name) else { return Ok(None) };
+        let bytes = &self.files[entry.file].bytes()[entry.bytes.clone()];
+        Ok(match entry.shape.as_slice() {
+            &[rows, columns] if entry.kind.matrix_bytes(rows, columns) == Some(bytes.len()) => {
+                Some(RawTensor::plain(entry.kind, [rows, columns], bytes))
+            }
+            _ => None,
+        })
     }
 
     fn names(&self) -> Vec<String> {

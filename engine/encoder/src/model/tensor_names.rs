@@ -1,9 +1,9 @@
-//! Which tensors a Llama checkpoint has, by their Hugging Face names, and what GGUF calls them.
+//! Which tensors a checkpoint has, by their Hugging Face names, and what others call them.
 
 use std::collections::BTreeMap;
 
 use super::cursor::Problem;
-use crate::backbone::BackboneConfig;
+use crate::backbone::{BackboneConfig, TOWER_PREFIX};
 
 /// Name of the embedding table.
 pub(super) const EMBEDDINGS: &str = "model.embed_tokens.weight";
@@ -37,6 +37,18 @@ pub(super) fn from_gguf(name: &str) -> Option<String> {
     Some(format!("model.layers.{layer}.{part}"))
 }
 
+/// Brings the names that versions of transformers have given to the parts of a model that
+/// sees to one form: `model.layers…` for the decoder and `model.visual…` for the tower.
+pub(super) fn from_huggingface(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("model.language_model.") {
+        return format!("model.{rest}");
+    }
+    match name.strip_prefix("visual.") {
+        Some(rest) => format!("{TOWER_PREFIX}{rest}"),
+        None => name.to_owned(),
+    }
+}
+
 /// Lists every tensor that a model of this configuration has, with its shape.
 pub(super) fn expected(config: &BackboneConfig) -> BTreeMap<String, Vec<usize>> {
     let hidden = config.hidden_size;
@@ -59,9 +71,15 @@ pub(super) fn expected(config: &BackboneConfig) -> BTreeMap<String, Vec<usize>> 
             ("mlp.up_proj", vec![config.intermediate_size, hidden]),
             ("mlp.down_proj", vec![hidden, config.intermediate_size]),
         ];
-        for (part, shape) in parts {
+        let head_norms =
+            ["self_attn.q_norm", "self_attn.k_norm"].map(|p| (p, vec![config.head_dim]));
+        let head_norms = head_norms.into_iter().filter(|_| config.head_norms);
+        for (part, shape) in parts.into_iter().chain(head_norms) {
             shapes.insert(format!("model.layers.{layer}.{part}.weight"), shape);
         }
+    }
+    if let Some(vision) = &config.vision {
+        shapes.extend(vision.tensors(hidden));
     }
     shapes
 }
@@ -81,7 +99,7 @@ pub(super) fn check_inventory(
         found.keys().filter(|name| !expected.contains_key(*name)).map(String::as_str).collect();
     if !unknown.is_empty() {
         return Err(format!(
-            "has tensors that a Llama of this configuration does not have: {}",
+            "has tensors that a model of this configuration does not have: {}",
             shortened(&unknown)
         ));
     }

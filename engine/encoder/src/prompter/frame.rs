@@ -10,15 +10,15 @@ use crate::{embedder::Prompt, error::EncoderError};
 #[derive(Debug)]
 pub(super) struct Frame {
     /// Ids before the piece of text that has the content.
-    before: Vec<u32>,
+    pub(super) before: Vec<u32>,
     /// Text of that piece before the content.
-    lead: String,
+    pub(super) lead: String,
     /// Text of that piece after the content.
-    tail: String,
+    pub(super) tail: String,
     /// Ids of `tail` alone, for when the content is cut.
-    tail_ids: Vec<u32>,
+    pub(super) tail_ids: Vec<u32>,
     /// Ids after the piece.
-    after: Vec<u32>,
+    pub(super) after: Vec<u32>,
 }
 
 impl Frame {
@@ -104,7 +104,8 @@ impl Frame {
         };
         tokens.extend_from_slice(&self.after);
         let content = self.before.len() + start..self.before.len() + kept_end;
-        Ok(Prompt { tokens, truncated: !is_whole || kept_end < end, content })
+        let truncated = !is_whole || kept_end < end;
+        Ok(Prompt { tokens, truncated, content, vision_tokens: 0, pictures: None })
     }
 }
 

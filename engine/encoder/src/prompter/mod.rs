@@ -7,8 +7,10 @@
 //! between two markers is tokenised as a whole, template and content together, because a
 //! byte-level tokenizer may join a template's newline with the spaces that follow it.
 
+mod eye;
 mod frame;
 mod layout;
+mod mixed;
 mod text;
 
 #[cfg(test)]
@@ -21,6 +23,7 @@ use std::{
 
 use tokenizers::Tokenizer;
 
+pub(crate) use self::eye::Eye;
 use self::{frame::Frame, layout::Layout, text::TextEncoder};
 use crate::{
     adapter::Manifest,
@@ -57,6 +60,8 @@ pub struct Prompter {
     document: Arc<Frame>,
     frames: Mutex<FrameCache>,
     max_prompt_tokens: usize,
+    /// Reads media; `None` refuses them.
+    eye: Option<Eye>,
 }
 
 /// The frames of recent instructions; the oldest goes first.
@@ -78,9 +83,20 @@ impl Prompter {
         template: &ChatTemplate,
         options: &PrompterOptions,
     ) -> Result<Self, EncoderError> {
+        Self::with_eye(tokenizer, template, options, None)
+    }
+
+    fn with_eye(
+        tokenizer: Tokenizer,
+        template: &ChatTemplate,
+        options: &PrompterOptions,
+        eye: Option<Eye>,
+    ) -> Result<Self, EncoderError> {
         let layout = Layout::of_template(template, &tokenizer)?;
         let layout_without = Layout::without_instruction(template, &tokenizer)?;
-        let encoder = TextEncoder::new(tokenizer, &layout.markers())?;
+        let mut markers = layout.markers();
+        markers.extend(eye.iter().flat_map(Eye::markers));
+        let encoder = TextEncoder::new(tokenizer, &markers)?;
         let frame = |instruction: &str| {
             let layout = if instruction.is_empty() { &layout_without } else { &layout };
             Frame::new(layout, instruction, &encoder, options.max_prompt_tokens).map(Arc::new)
@@ -93,6 +109,7 @@ impl Prompter {
             layout_without,
             frames: Mutex::default(),
             max_prompt_tokens: options.max_prompt_tokens,
+            eye,
         })
     }
 
@@ -100,7 +117,8 @@ impl Prompter {
     /// `max_prompt_tokens` tokens.
     ///
     /// # Errors
-    /// Fails as [`Self::new`], and when the chat template is no Jinja template.
+    /// Fails as [`Self::new`], when the chat template is no Jinja template, and when a
+    /// backbone that sees has a template that does not lay images and videos out.
     pub fn of(
         checkpoint: &Checkpoint,
         manifest: &Manifest,
@@ -116,7 +134,14 @@ impl Prompter {
             document_instruction: manifest.instructions.document.clone(),
             max_prompt_tokens,
         };
-        Self::new(checkpoint.tokenizer.clone(), &template, &options)
+        let tokenizer = checkpoint.tokenizer.clone();
+        let eye = match (&checkpoint.config.vision, &checkpoint.media) {
+            (Some(vision), Some(specs)) => {
+                Some(Eye::new(vision, specs, &tokenizer, &template, max_prompt_tokens)?)
+            }
+            _ => None,
+        };
+        Self::with_eye(tokenizer, &template, &options, eye)
     }
 
     /// Turns ids back into text, without markers. Ids that were cut inside a character lose
@@ -126,6 +151,20 @@ impl Prompter {
     /// Fails when an id is no token.
     pub fn decode(&self, ids: &[u32]) -> Result<String, EncoderError> {
         self.encoder.decode(ids)
+    }
+
+    /// What makes patches of pixels, if the backbone sees.
+    pub(crate) fn eye(&self) -> Option<&Eye> {
+        self.eye.as_ref()
+    }
+
+    /// Makes the prompt of a content with media.
+    fn prepare_media(&self, eye: &Eye, input: &EncodeInput) -> Result<Prompt, EncoderError> {
+        let frame = self.frame(input)?;
+        let seen = eye.look(&input.content)?;
+        let prompt = frame.mixed_prompt(&seen.segments, &self.encoder, self.max_prompt_tokens)?;
+        let vision_tokens = u32::try_from(seen.vision_tokens).unwrap_or(u32::MAX);
+        Ok(Prompt { vision_tokens, pictures: Some(Arc::new(seen.pictures)), ..prompt })
     }
 
     fn frame(&self, input: &EncodeInput) -> Result<Arc<Frame>, EncoderError> {
@@ -169,6 +208,10 @@ impl FrameCache {
 
 impl Prepare for Prompter {
     fn prepare(&self, input: &EncodeInput) -> Result<Prompt, EncoderError> {
+        let has_media = input.content.parts.iter().any(|part| matches!(part, Part::Media(_)));
+        if let Some(eye) = self.eye.as_ref().filter(|_| has_media) {
+            return self.prepare_media(eye, input);
+        }
         let text = text_of(&input.content)?;
         let frame = self.frame(input)?;
         frame.prompt(self.layout.content(&text), &self.encoder, self.max_prompt_tokens)

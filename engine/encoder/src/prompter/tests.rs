@@ -3,7 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use tokenizers::AddedToken;
-use twn_media::{Media, MediaKind};
+use twn_media::Media;
 
 use super::*;
 use crate::{model, template::Message};
@@ -49,8 +49,7 @@ fn parts_are_checked_before_anything_else() {
     }
     let none = EncodeInput { content: Content::default(), ..query("") };
     assert!(matches!(prompter.prepare(&none), Err(EncoderError::EmptyContent)));
-    let media =
-        Media { kind: MediaKind::Image, files: vec![b"GIF89a".to_vec()], uri: String::new() };
+    let media = Media::image(b"GIF89a".to_vec());
     let parts = vec![Part::Text("a".to_owned()), Part::Media(media)];
     let error = prompter
         .prepare(&EncodeInput { content: Content { parts }, ..query("") })

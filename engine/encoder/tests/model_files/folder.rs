@@ -79,7 +79,7 @@ fn settings_are_found_wherever_they_are() {
 #[test]
 fn other_configurations_are_named_and_refused() {
     let cases = [
-        (json!({ "model_type": "qwen3" }), "`qwen3`; supported: llama"),
+        (json!({ "model_type": "qwen2" }), "`qwen2`; supported: llama, qwen3, qwen3_vl"),
         (json!({ "model_type": null }), "(none)"),
         (json!({ "hidden_act": "gelu" }), "`gelu`; supported: silu"),
         (json!({ "attention_bias": true }), "attention_bias"),

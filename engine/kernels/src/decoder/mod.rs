@@ -1,5 +1,8 @@
-//! A Llama-type decoder over packed weights.
+//! A decoder of the Llama family over packed weights.
 
+mod extras;
+mod head_norms;
+mod heads;
 mod pass;
 mod weights;
 mod workspace;
@@ -9,11 +12,13 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use extras::{Addition, RowExtras};
+pub use head_norms::HeadNorms;
 pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
 
 use crate::{
-    ActivationBits, Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Precision, Team,
-    activations::Form, adapter::Fit, kernels::Kernels, kv::PageShape, rope::Rope,
+    ActivationBits, Adapter, AdapterLayer, Isa, KernelError, KvCache, KvPool, Matrix, Precision,
+    Team, activations::Form, adapter::Fit, kernels::Kernels, kv::PageShape, rope::Rope,
 };
 use pass::Pass;
 use workspace::Workspace;
@@ -54,6 +59,8 @@ pub struct Decoder {
     shape: DecoderShape,
     options: DecoderOptions,
     weights: DecoderWeights,
+    /// One for each layer, or none.
+    head_norms: Vec<HeadNorms>,
     kernels: &'static Kernels,
     rope: Rope,
     pool: Arc<KvPool>,
@@ -91,9 +98,20 @@ impl Decoder {
             shape,
             options,
             weights,
+            head_norms: Vec::new(),
             kernels,
             team,
         })
+    }
+
+    /// Normalises queries and keys head by head before they are rotated, as Qwen3 does.
+    ///
+    /// # Errors
+    /// Refuses norms that are not one for each layer or not as wide as a head.
+    pub fn with_head_norms(mut self, norms: Vec<HeadNorms>) -> Result<Self, KernelError> {
+        head_norms::check(&norms, &self.shape)?;
+        self.head_norms = norms;
+        Ok(self)
     }
 
     /// The shapes and constants.
@@ -180,6 +198,20 @@ impl Decoder {
     /// beyond the rotary tables, a cache or the adapter was made for another decoder, or
     /// caches differ in the rounding of activations.
     pub fn forward(&self, rows: &mut [f32], spans: &mut [Span<'_>], adapter: Option<&Adapter>) {
+        self.forward_with(rows, spans, adapter, &RowExtras::default());
+    }
+
+    /// As [`Self::forward`], for rows that are not plain text.
+    ///
+    /// # Panics
+    /// As [`Self::forward`]; also when extras do not fit the rows.
+    pub fn forward_with(
+        &self,
+        rows: &mut [f32],
+        spans: &mut [Span<'_>],
+        adapter: Option<&Adapter>,
+        extras: &RowExtras<'_>,
+    ) {
         // The kernels read and write without looking back, so all that they rely on is
         // checked here.
         for span in spans.iter() {
@@ -196,17 +228,27 @@ impl Decoder {
         }
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.len(), total * self.shape.hidden, "spans cover the rows");
+        extras.check(total, &self.shape);
         if total == 0 {
             return;
         }
         // The workspace holds nothing from one pass to the next, so a panic leaves no harm.
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = Pass::new(self, rows, spans, adapter, &mut workspace);
+        let pass = Pass::new(self, rows, spans, adapter, extras, &mut workspace);
         self.team.run(&|member| pass.run(member));
         drop(pass);
         for span in spans {
             span.cache.advance(span.len);
         }
+    }
+
+    /// Multiplies rows of inputs by a matrix on this decoder's threads, as
+    /// [`Matrix::multiply`] does.
+    ///
+    /// # Panics
+    /// Panics when `rows` is not whole rows.
+    pub fn multiply(&self, matrix: &Matrix, rows: &[f32]) -> Vec<f32> {
+        matrix.multiply(rows, self.options.activations, &self.team, self.options.isa)
     }
 
     /// Scores the next token for each row of hidden states (`[rows, hidden]`):

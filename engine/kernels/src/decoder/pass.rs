@@ -1,19 +1,17 @@
 //! One forward pass: the phases of a layer, in order.
 
-use half::f16;
-
 use super::{
-    Decoder, Span,
+    Decoder, RowExtras, Span,
     workspace::{Sizes, Workspace},
 };
 use crate::{
     ActivationBits, Adapter, LayerWeights, Matrix,
     activations::{Form, Layout, TILE},
     adapter::{LayerAdapter, LowRank},
-    attention::{ATTENTION_ROWS, AttentionTile},
+    attention::ATTENTION_ROWS,
     buffer::Shared,
     kernels::Kernels,
-    kv::{PAGE, PageShape},
+    kv::PageShape,
     matrix::GROUP,
     product::{Finished, Product},
     team::Member,
@@ -25,14 +23,15 @@ const TILES_PER_UNIT: usize = 8;
 
 /// Everything a pass needs, shared by the team.
 pub(super) struct Pass<'a> {
-    decoder: &'a Decoder,
+    pub(super) decoder: &'a Decoder,
     adapter: Option<&'a Adapter>,
-    sizes: Sizes,
-    pages: PageShape,
+    pub(super) extras: &'a RowExtras<'a>,
+    pub(super) sizes: Sizes,
+    pub(super) pages: PageShape,
     /// The residual stream, `[T, hidden]`: the pass's input and output.
-    stream: Shared<f32>,
-    qkv: Shared<f32>,
-    mixed: Shared<f32>,
+    pub(super) stream: Shared<f32>,
+    pub(super) qkv: Shared<f32>,
+    pub(super) mixed: Shared<f32>,
     gated: Shared<f32>,
     low_rank: Shared<f32>,
     scratch: Shared<f32>,
@@ -42,18 +41,18 @@ pub(super) struct Pass<'a> {
     /// Every sequence has one row and every key-value head one unit, so that a unit can
     /// place the only key it waits for by itself.
     is_step: bool,
-    sequences: Vec<Sequence>,
+    pub(super) sequences: Vec<Sequence>,
     /// For each row its sequence and position.
-    places: Vec<(usize, usize)>,
+    pub(super) places: Vec<(usize, usize)>,
     units: Vec<Unit>,
 }
 
 /// The rows of one sequence.
-struct Sequence {
-    first_row: usize,
+pub(super) struct Sequence {
+    pub(super) first_row: usize,
     /// Positions filled before the pass.
-    past: usize,
-    pages: Vec<*mut u8>,
+    pub(super) past: usize,
+    pub(super) pages: Vec<*mut u8>,
 }
 
 // SAFETY: the pages are written by rows of their own position, each by one thread, and
@@ -62,11 +61,11 @@ unsafe impl Sync for Sequence {}
 
 /// Attention's unit of work: some rows of one sequence's queries of one key-value head,
 /// counted row by row, head by head.
-struct Unit {
-    sequence: usize,
-    kv_head: usize,
-    first: usize,
-    count: usize,
+pub(super) struct Unit {
+    pub(super) sequence: usize,
+    pub(super) kv_head: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -76,6 +75,7 @@ impl<'a> Pass<'a> {
         rows: &'a mut [f32],
         spans: &mut [Span<'_>],
         adapter: Option<&'a Adapter>,
+        extras: &'a RowExtras<'a>,
         workspace: &'a mut Workspace,
     ) -> Self {
         let shape = &decoder.shape;
@@ -131,6 +131,7 @@ impl<'a> Pass<'a> {
                 && sequences.len() == places.len(),
             decoder,
             adapter,
+            extras,
             sizes,
             pages,
             sequences,
@@ -145,6 +146,7 @@ impl<'a> Pass<'a> {
             let adapter = self.adapter.map(|adapter| &adapter.layers[index]);
             self.attention(member, index, layer, adapter);
             self.feed_forward(member, layer, adapter);
+            self.add_extras(member, index);
         }
         self.finish(member);
     }
@@ -335,115 +337,23 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Rotates a row's queries of one key-value head in place and puts the key and value
-    /// into their page.
-    fn place(&self, layer: usize, qkv: &Matrix, row: usize, kv_head: usize, member: &Member<'_>) {
-        let shape = &self.decoder.shape;
-        let (sequence, position) = self.places[row];
-        let angles = self.decoder.rope.at(position);
-        let scale = 1.0 / (shape.head_dim as f32).sqrt();
-        let page = self.sequences[sequence].pages[position / PAGE];
-        let (kernels, group) = (self.kernels(), shape.heads / shape.kv_heads);
-        // SAFETY: the row's heads and its position are this thread's; `extend` has made the
-        // page writable; the scratch memory is this thread's and wider than a head.
-        unsafe {
-            let values = self.qkv.at(row * self.sizes.qkv);
-            for head in kv_head * group..(kv_head + 1) * group {
-                let at = values.add(head * shape.head_dim);
-                (kernels.rotate)(at, angles, scale, at);
-            }
-            let rotated = self.scratch(member);
-            let key = values.add(qkv.part_start(1) + kv_head * shape.head_dim);
-            let value = values.add(qkv.part_start(2) + kv_head * shape.head_dim);
-            (kernels.rotate)(key, angles, 1.0, rotated);
-            let key = std::slice::from_raw_parts(rotated, shape.head_dim);
-            let start = self.pages.head_start(layer, kv_head);
-            let (width, slot) = (self.pages.head_width, position % PAGE);
-            if self.decoder.options.half_cache {
-                (kernels.place_half)(key, value, page.cast::<f16>().add(start), width, slot);
-            } else {
-                (kernels.place_single)(key, value, page.cast::<f32>().add(start), width, slot);
-            }
-        }
-    }
-
-    /// Attends for one unit, tile by tile.
-    fn attend(&self, layer: usize, unit: &Unit, member: &Member<'_>) {
-        let shape = &self.decoder.shape;
-        let sequence = &self.sequences[unit.sequence];
-        let (group, width) = (shape.heads / shape.kv_heads, self.pages.head_width);
-        let kernels = self.kernels();
-        let end = unit.first + unit.count;
-        for first in (unit.first..end).step_by(ATTENTION_ROWS) {
-            let rows = (end - first).min(ATTENTION_ROWS);
-            let queries = self.scratch(member);
-            // SAFETY: the scratch memory is this thread's and holds two such tiles.
-            let out = unsafe { queries.add(ATTENTION_ROWS * width) };
-            let mut visible = [0; ATTENTION_ROWS];
-            // Where a counted row lies: its row of the pass and its head.
-            let locate = |row: usize| {
-                let (token, head) = ((first + row) / group, (first + row) % group);
-                (token, unit.kv_head * group + head)
-            };
-            for (row, visible) in visible.iter_mut().take(rows).enumerate() {
-                let (token, head) = locate(row);
-                *visible = sequence.past + token + 1;
-                // SAFETY: the row's queries were written in an earlier phase.
-                unsafe {
-                    let from = (sequence.first_row + token) * self.sizes.qkv;
-                    let from = self.qkv.at(from + head * shape.head_dim);
-                    let to = queries.add(row * width);
-                    std::ptr::copy_nonoverlapping(from, to, shape.head_dim);
-                    std::slice::from_raw_parts_mut(to, width)[shape.head_dim..].fill(0.0);
-                }
-            }
-            let tile = AttentionTile {
-                queries,
-                rows,
-                visible,
-                pages: &sequence.pages,
-                head_start: self.pages.head_start(layer, unit.kv_head),
-                head_width: width,
-                out,
-            };
-            // SAFETY: keys and values of all visible positions were written in an earlier
-            // phase or pass; `Kernels::of` has checked the instructions.
-            unsafe {
-                if self.decoder.options.half_cache {
-                    (kernels.attend_half)(&tile);
-                } else {
-                    (kernels.attend_single)(&tile);
-                }
-            }
-            for row in 0..rows {
-                let (token, head) = locate(row);
-                // SAFETY: the outputs of a row's head belong to one unit.
-                unsafe {
-                    let to = (sequence.first_row + token) * self.sizes.queries;
-                    let to = self.mixed.at(to + head * shape.head_dim);
-                    std::ptr::copy_nonoverlapping(out.add(row * width), to, shape.head_dim);
-                }
-            }
-        }
-    }
-
     /// The inputs that a member reads.
     fn inputs(&self, member: &Member<'_>) -> [Layout; 3] {
         self.inputs[if self.sizes.is_small() { member.index } else { 0 }]
     }
 
-    fn kernels(&self) -> &'static Kernels {
+    pub(super) fn kernels(&self) -> &'static Kernels {
         self.decoder.kernels
     }
 
     /// The member's own scratch memory.
-    fn scratch(&self, member: &Member<'_>) -> *mut f32 {
+    pub(super) fn scratch(&self, member: &Member<'_>) -> *mut f32 {
         // SAFETY: the buffer has room for each member.
         unsafe { self.scratch.at(member.index * self.sizes.scratch()) }
     }
 
     /// Rows that a thread takes at a time.
-    fn row_piece(&self) -> usize {
+    pub(super) fn row_piece(&self) -> usize {
         self.sizes.rows.div_ceil(self.sizes.threads * 4)
     }
 }

@@ -181,9 +181,16 @@ mod tests {
         {
             let source = Source::dense(rows, columns, values.clone());
             let matrix = Matrix::pack(&[source], precision).expect("packs");
-            let mut out = vec![0.0; columns];
+            let read = |row: usize, out: &mut [f32]| {
+                out.copy_from_slice(&values[row * columns..(row + 1) * columns]);
+            };
+            let source = Source::rows(rows, columns, read);
+            let by_row = Matrix::pack(&[source], precision).expect("packs");
+            let (mut out, mut other) = (vec![0.0; columns], vec![0.0; columns]);
             for row in 0..rows {
                 matrix.row(row, &mut out);
+                by_row.row(row, &mut other);
+                assert_eq!(out, other, "{precision:?}: read row by row");
                 let want = &values[row * columns..(row + 1) * columns];
                 for (out, want) in out.chunks(BLOCK).zip(want.chunks(BLOCK)) {
                     let span = 2.0 * want.iter().fold(0.0_f32, |max, v| max.max(v.abs()));
@@ -204,6 +211,8 @@ mod tests {
             for precision in [Precision::Dense, Precision::Eight, Precision::Four] {
                 let source = Source::dense(2, 32, values.clone());
                 assert!(Matrix::pack(&[source], precision).is_err());
+                let read = |_: usize, out: &mut [f32]| out.fill(bad);
+                assert!(Matrix::pack(&[Source::rows(2, 32, read)], precision).is_err());
             }
         }
     }

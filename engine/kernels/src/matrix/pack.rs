@@ -45,6 +45,7 @@ pub(super) fn pack(parts: &[Source<'_>], precision: Precision) -> Result<Matrix,
 fn check(part: &Source<'_>, columns: usize) -> Result<(), KernelError> {
     let fits = match &part.stored {
         Stored::Dense(values) => Some(values.len()) == part.rows.checked_mul(part.columns),
+        Stored::Rows(_) => true,
         Stored::Blocks(format, row) => {
             let bytes = part.columns / BLOCK * format.block_bytes();
             part.columns.is_multiple_of(BLOCK) && (0..part.rows).all(|i| row(i).len() == bytes)
@@ -88,6 +89,11 @@ impl Place {
             }
             (Stored::Blocks(format, bytes), data) => {
                 self.put_dense(&dequantise(*format, bytes(row)), data)
+            }
+            (Stored::Rows(read), data) => {
+                let mut values = vec![0.0; part.columns];
+                read(row, &mut values);
+                self.put_dense(&values, data)
             }
             (Stored::Dense(values), data) => {
                 self.put_dense(&values[row * part.columns..(row + 1) * part.columns], data)

@@ -47,8 +47,12 @@ pub struct Source<'a> {
 /// Finds a row's blocks.
 type RowBlocks<'a> = Box<dyn Fn(usize) -> &'a [u8] + 'a>;
 
+/// Writes a row's values.
+type RowValues<'a> = Box<dyn Fn(usize, &mut [f32]) + 'a>;
+
 pub(super) enum Stored<'a> {
     Dense(Vec<f32>),
+    Rows(RowValues<'a>),
     Blocks(BlockFormat, RowBlocks<'a>),
 }
 
@@ -56,6 +60,12 @@ impl<'a> Source<'a> {
     /// Takes f32 weights, row after row.
     pub fn dense(rows: usize, columns: usize, values: Vec<f32>) -> Self {
         Self { rows, columns, stored: Stored::Dense(values) }
+    }
+
+    /// Takes weights that `row` writes row by row, so that they need not be held in f32 as a
+    /// whole.
+    pub fn rows(rows: usize, columns: usize, row: impl Fn(usize, &mut [f32]) + 'a) -> Self {
+        Self { rows, columns, stored: Stored::Rows(Box::new(row)) }
     }
 
     /// Takes quantised weights; `row` finds the blocks of a row.
@@ -72,7 +82,7 @@ impl<'a> Source<'a> {
 impl fmt::Debug for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let format = match &self.stored {
-            Stored::Dense(_) => "f32".to_owned(),
+            Stored::Dense(_) | Stored::Rows(_) => "f32".to_owned(),
             Stored::Blocks(format, _) => format!("{format:?}"),
         };
         write!(f, "Source({} x {} {format})", self.rows, self.columns)

@@ -21,7 +21,9 @@ use twn_protos::v1 as pb;
 use super::{Outcome, PolicyArgs, ServerArg, Session, serve::SIGNALLED};
 use crate::{
     client::{Client, Refusal, patiently},
-    feed::{Bounds, Fields, Format, Job, Journal, Record, Report, Source, journal_path, send},
+    feed::{
+        Bounds, Fields, Format, Job, Journal, PAGE_DPI, Record, Report, Source, journal_path, send,
+    },
     output::{Output, Progress, figures},
 };
 
@@ -31,7 +33,8 @@ const READ_AHEAD: usize = 64;
 /// What to ingest, and how.
 #[derive(Debug, Clone, Args)]
 pub struct IngestArgs {
-    /// Files (.jsonl, .csv, .tsv, .txt, .md, …), folders of plain text, or - for standard input
+    /// Files (.jsonl, .csv, .txt, .md, .png, .pdf, …), folders of plain text or of media, or - for
+    /// standard input
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// The collection to write to
@@ -52,6 +55,9 @@ pub struct IngestArgs {
     /// Store CSV values that are numbers as numbers, so that range filters see them
     #[arg(long)]
     pub numbers: bool,
+    /// Resolution that PDF pages are rendered at, in dots per inch
+    #[arg(long, default_value_t = PAGE_DPI, value_name = "DPI")]
+    pub dpi: f32,
     /// Task instruction for the documents, instead of the encoder's own
     #[arg(long, default_value = "", hide_default_value = true)]
     pub instruction: String,
@@ -87,7 +93,12 @@ pub async fn run(args: IngestArgs, session: &Session) -> anyhow::Result<Outcome>
         reasoning: args.policy.message(false),
         instruction: args.instruction.clone(),
     };
-    let fields = Fields { id: args.id_field, text: args.text_field, numbers: args.numbers };
+    let fields = Fields {
+        id: args.id_field,
+        text: args.text_field,
+        numbers: args.numbers,
+        page_dpi: args.dpi,
+    };
     let total = sources.iter().map(Source::bytes).sum();
     let stop = stop_on_interrupt();
     let Reading { records, position, done } = read(sources, fields, Bounds::of(&limits));
@@ -140,7 +151,10 @@ fn open_journal(
 ) -> anyhow::Result<Option<Journal>> {
     let identities: Option<Vec<PathBuf>> = sources.iter().map(Source::identity).collect();
     let Some(identities) = identities.filter(|_| !args.no_resume) else { return Ok(None) };
-    let way = format!("{:?} {:?}", args.policy.message(false), args.instruction);
+    let mut way = format!("{:?} {:?}", args.policy.message(false), args.instruction);
+    if args.dpi != PAGE_DPI {
+        way += &format!(" {} dpi", args.dpi);
+    }
     let path = journal_path(&default_home()?, &args.collection, &identities, &way);
     let journal = Journal::open(&path, collection);
     Ok(Some(journal.context("cannot open the journal; `--no-resume` goes without")?))

@@ -1,5 +1,7 @@
 //! `twn search`
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 use twn_protos::v1 as pb;
@@ -8,6 +10,7 @@ use twn_service::MIN_RECALL_TARGET;
 use super::{Outcome, PolicyArgs, ServerArg, Session, filter};
 use crate::{
     client::{patiently, text},
+    feed::read_image,
     output::{self, ellipsis, figures, table, verdict},
 };
 
@@ -17,7 +20,11 @@ const SNIPPET_CHARS: usize = 160;
 #[derive(Debug, Clone, Args)]
 pub struct SearchArgs {
     /// What to look for
-    pub query: String,
+    #[arg(required_unless_present = "image")]
+    pub query: Option<String>,
+    /// Look for this image, together with the query if there is one; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
     /// Where to look
     #[arg(long, short, value_name = "NAME")]
     pub collection: String,
@@ -54,10 +61,18 @@ pub struct SearchArgs {
 }
 
 impl SearchArgs {
-    fn request(&self) -> pb::SearchRequest {
+    /// Reads the images and puts the words behind them.
+    fn content(&self) -> anyhow::Result<pb::Content> {
+        let images = self.image.iter().map(|path| read_image(path));
+        let mut parts = images.collect::<anyhow::Result<Vec<_>>>()?;
+        parts.extend(self.query.iter().flat_map(|query| text(query.as_str()).parts));
+        Ok(pb::Content { parts })
+    }
+
+    fn request(&self, content: &pb::Content) -> pb::SearchRequest {
         pb::SearchRequest {
             collection: self.collection.clone(),
-            query: Some(pb::search_request::Query::Content(text(self.query.as_str()))),
+            query: Some(pb::search_request::Query::Content(content.clone())),
             instruction: self.instruction.clone(),
             limit: self.limit,
             filter: filter::all(&self.filter),
@@ -74,10 +89,11 @@ impl SearchArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Fails with the server's refusal.
+/// Fails with the server's refusal, and when an image cannot be read.
 pub async fn run(args: SearchArgs, session: &Session) -> anyhow::Result<Outcome> {
+    let content = args.content()?;
     let client = session.connect().await?.search();
-    let answer = patiently(async || client.clone().search(args.request()).await).await?;
+    let answer = patiently(async || client.clone().search(args.request(&content)).await).await?;
     let output = session.output;
     if output.is_json() {
         output.json(&json!({

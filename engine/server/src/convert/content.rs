@@ -1,7 +1,7 @@
 //! Content: parts of text and media.
 
 use twn_protos::v1 as pb;
-use twn_service::{Content, Media, MediaKind, Part, ServiceError};
+use twn_service::{Content, Media, Part, ServiceError};
 
 /// Reads content whose path in the request is `field`.
 pub(crate) fn content(message: pb::Content, field: &str) -> Result<Content, ServiceError> {
@@ -13,32 +13,31 @@ pub(crate) fn content(message: pb::Content, field: &str) -> Result<Content, Serv
         match kind {
             pb::part::Kind::Text(text) => Ok(Part::Text(text)),
             pb::part::Kind::Image(image) => {
-                Ok(media(MediaKind::Image, vec![image.data], image.uri))
+                Ok(Part::Media(Media { uri: image.uri, ..Media::image(image.data) }))
             }
             pb::part::Kind::Video(part) => video(part, &format!("{field}.parts[{i}].video")),
-            pb::part::Kind::Page(page) => Ok(media(MediaKind::Page, vec![page.data], page.uri)),
+            pb::part::Kind::Page(page) => {
+                Ok(Part::Media(Media { uri: page.uri, ..Media::page(page.data, page.number) }))
+            }
         }
     });
     Ok(Content { parts: parts.collect::<Result<_, _>>()? })
 }
 
-fn media(kind: MediaKind, files: Vec<Vec<u8>>, uri: String) -> Part {
-    Part::Media(Media { kind, files, uri })
-}
-
 fn video(message: pb::Video, field: &str) -> Result<Part, ServiceError> {
-    let files = match message.source {
+    let media = match message.source {
         Some(pb::video::Source::Frames(frames)) => {
             if !frames.fps.is_finite() || frames.fps < 0.0 {
                 let problem = format!("{} is not a number of frames per second", frames.fps);
                 return Err(ServiceError::invalid(format!("{field}.frames.fps"), problem));
             }
-            frames.images.into_iter().map(|image| image.data).collect()
+            let files = frames.images.into_iter().map(|image| image.data).collect();
+            Media::frames(files, frames.fps)
         }
-        Some(pb::video::Source::Data(data)) => vec![data],
+        Some(pb::video::Source::Data(data)) => Media::video(data),
         None => return Err(ServiceError::invalid(field, "has neither frames nor data")),
     };
-    Ok(media(MediaKind::Video, files, message.uri))
+    Ok(Part::Media(Media { uri: message.uri, ..media }))
 }
 
 #[cfg(test)]
@@ -62,14 +61,15 @@ mod tests {
         let frames = pb::Frames { images: vec![image.clone(), image.clone()], fps: 2.0 };
         let source = Some(pb::video::Source::Frames(frames));
         let page = pb::Page { data: vec![3], number: 1, uri: String::new() };
+        let named = |uri: &str, media| Ok(Part::Media(Media { uri: uri.into(), ..media }));
 
         check(Some(Kind::Text("t".into())), Ok(Part::Text("t".into())));
-        check(Some(Kind::Image(image)), Ok(media(MediaKind::Image, vec![vec![1, 2]], "u".into())));
+        check(Some(Kind::Image(image)), named("u", Media::image(vec![1, 2])));
         check(
             Some(Kind::Video(pb::Video { source, uri: "v".into() })),
-            Ok(media(MediaKind::Video, vec![vec![1, 2], vec![1, 2]], "v".into())),
+            named("v", Media::frames(vec![vec![1, 2]; 2], 2.0)),
         );
-        check(Some(Kind::Page(page)), Ok(media(MediaKind::Page, vec![vec![3]], String::new())));
+        check(Some(Kind::Page(page)), named("", Media::page(vec![3], 1)));
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Crate {
             payload.insert("license".to_owned(), Value::from(license.as_str()));
         }
         let (id, texts) = (Some(self.name.clone()), vec![self.text()]);
-        let draft = Draft { id, texts, payload, vector: Vec::new() };
+        let draft = Draft { id, texts, payload, ..Draft::default() };
         let file = self.folder.join("Cargo.toml").to_string_lossy().as_ref().into();
         Record { place: Place { file, line: None }, document: draft.finish(bounds) }
     }

@@ -66,7 +66,7 @@ fn parse(line: &[u8], fields: &Fields) -> Result<Draft, String> {
         }
         Some(other) => return Err(format!("`payload` is {}, not an object", kind(&other))),
     };
-    Ok(Draft { id, texts, payload, vector })
+    Ok(Draft { id, texts, payload, vector, ..Draft::default() })
 }
 
 /// Takes the line out of the message: it is always the first, since one line is all there is.
@@ -167,7 +167,7 @@ mod tests {
                 id: Some("a".into()),
                 texts: texts(&["t"]),
                 payload: json!({"year": 7, "lang": "en"}).as_object().unwrap().clone(),
-                vector: vec![],
+                ..Draft::default()
             },
         );
         parsed(

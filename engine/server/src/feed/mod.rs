@@ -9,6 +9,7 @@ mod csv;
 mod journal;
 mod jsonl;
 mod lines;
+mod media;
 mod queue;
 mod record;
 mod report;
@@ -19,8 +20,10 @@ mod text;
 
 pub use journal::{Journal, journal_path};
 pub(crate) use lines::{Line, Lines};
+pub(crate) use media::read_image;
 pub(crate) use record::Draft;
 pub use record::{Bounds, Place, Record};
 pub use report::{Failure, Report};
 pub use sender::{Job, send};
+pub(crate) use source::PAGE_DPI;
 pub use source::{Fields, Format, Source};

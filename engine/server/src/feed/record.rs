@@ -75,6 +75,7 @@ pub struct Record {
 pub(crate) struct Draft {
     pub(crate) id: Option<String>,
     pub(crate) texts: Vec<String>,
+    pub(crate) media: Vec<pb::Part>,
     pub(crate) payload: Map<String, Value>,
     pub(crate) vector: Vec<f32>,
 }
@@ -95,8 +96,8 @@ impl Draft {
             let most = bounds.text_bytes;
             return Err(format!("the text has {text_bytes} bytes, the server takes {most}"));
         }
-        let parts = self.texts.into_iter().flat_map(|text| client::text(text).parts);
-        let content = pb::Content { parts: parts.collect() };
+        let texts = self.texts.into_iter().flat_map(|text| client::text(text).parts);
+        let content = pb::Content { parts: self.media.into_iter().chain(texts).collect() };
         let mut document = pb::DocumentInput {
             id: self.id.unwrap_or_default(),
             content: (!content.parts.is_empty()).then_some(content),

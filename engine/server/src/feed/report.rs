@@ -28,6 +28,8 @@ pub struct Report {
     pub reasoned: u64,
     /// Tokens of the prompts.
     pub prompt_tokens: u64,
+    /// Of these, tokens that stand for pixels.
+    pub vision_tokens: u64,
     /// Tokens of the thoughts.
     pub reasoning_tokens: u64,
     /// The user stopped before the end.
@@ -63,6 +65,7 @@ impl Default for Report {
             skipped: 0,
             reasoned: 0,
             prompt_tokens: 0,
+            vision_tokens: 0,
             reasoning_tokens: 0,
             is_interrupted: false,
             errors: Vec::new(),
@@ -96,6 +99,7 @@ impl Report {
         let Some(usage) = &ack.usage else { return };
         self.reasoned += u64::from(usage.route() == pb::Route::Reasoned);
         self.prompt_tokens += u64::from(usage.prompt_tokens);
+        self.vision_tokens += u64::from(usage.vision_tokens);
         self.reasoning_tokens += u64::from(usage.reasoning_tokens);
     }
 
@@ -116,6 +120,7 @@ impl Report {
             "skipped": self.skipped,
             "reasoned": self.reasoned,
             "prompt_tokens": self.prompt_tokens,
+            "vision_tokens": self.vision_tokens,
             "reasoning_tokens": self.reasoning_tokens,
             "seconds": (self.seconds() * 1e3).round() / 1e3,
             "interrupted": self.is_interrupted,
@@ -135,6 +140,7 @@ mod tests {
             usage: Some(pb::Usage {
                 route: pb::Route::Reasoned.into(),
                 prompt_tokens: 10,
+                vision_tokens: 4,
                 reasoning_tokens: 3,
                 ..pb::Usage::default()
             }),
@@ -155,6 +161,7 @@ mod tests {
         let json = report.json();
         assert_eq!([&json["inserted"], &json["updated"], &json["unchanged"]], [1, 1, 1]);
         assert_eq!([&json["failed"], &json["reasoned"], &json["prompt_tokens"]], [30, 3, 30]);
+        assert_eq!(json["vision_tokens"], 12);
         assert_eq!(json["errors"].as_array().unwrap().len(), 20);
         assert_eq!(json["errors"][0], json!({"file": "f", "line": 1, "message": "m"}));
         assert_eq!(report.through(), 33);

@@ -14,13 +14,15 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use super::{
-    csv, jsonl,
+    csv, jsonl, media,
     record::{Bounds, Place, Record},
     text,
 };
 
 const BUFFER_BYTES: usize = 256 << 10;
 const STDIN: &str = "-";
+/// Enough to read a page's small print by.
+pub(crate) const PAGE_DPI: f32 = 150.0;
 
 /// How a source is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -33,10 +35,12 @@ pub enum Format {
     Tsv,
     /// Plain text, one document a file.
     Text,
+    /// Images, one document each, and PDF files, one document a page.
+    Media,
 }
 
 /// Which fields of JSONL and columns of CSV mean what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fields {
     /// The document's id.
     pub id: String,
@@ -44,11 +48,13 @@ pub struct Fields {
     pub text: String,
     /// CSV values that are numbers are stored as numbers.
     pub numbers: bool,
+    /// Resolution that PDF pages are rendered at, in dots per inch.
+    pub page_dpi: f32,
 }
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { id: "id".to_owned(), text: "text".to_owned(), numbers: false }
+        Self { id: "id".to_owned(), text: "text".to_owned(), numbers: false, page_dpi: PAGE_DPI }
     }
 }
 
@@ -63,35 +69,34 @@ pub struct Source {
 enum Kind {
     Stdin(Format),
     File { path: PathBuf, format: Format },
-    Folder { root: PathBuf, files: Vec<PathBuf> },
+    Folder { root: PathBuf, files: Vec<PathBuf>, format: Format },
 }
 
 impl Source {
-    /// Finds a source: `-`, a file, or a folder of plain text. Without a format, a file's
-    /// ending tells it and standard input is JSONL.
+    /// Finds a source: `-`, a file, or a folder. Without a format, a file's ending tells
+    /// it, standard input is JSONL, and a folder is read for its plain text or, if it has
+    /// none, for its images and PDF files.
     ///
     /// # Errors
     /// Fails when nothing is there, and when the ending says nothing.
     pub fn find(path: &Path, format: Option<Format>) -> anyhow::Result<Self> {
         if path == Path::new(STDIN) {
             let format = format.unwrap_or(Format::Jsonl);
-            if format == Format::Text {
-                bail!("standard input can be JSONL or CSV, not plain text");
+            if matches!(format, Format::Text | Format::Media) {
+                bail!("standard input can be JSONL or CSV, not plain text or media");
             }
             return Ok(Self { kind: Kind::Stdin(format), bytes: None });
         }
         let metadata = fs_err::metadata(path)?;
         if metadata.is_dir() {
-            if !matches!(format, None | Some(Format::Text)) {
-                bail!("{} is a folder, which can only be of plain text", path.display());
-            }
-            let files = text::list(path)?;
+            let (files, format) = list(path, format)?;
             if files.is_empty() {
-                bail!("{} has no plain text in it (.txt, .md, …)", path.display());
+                let wanted = "no plain text (.txt, .md, …), images or PDF files";
+                bail!("{} has {wanted} in it", path.display());
             }
             let sizes = files.iter().map(|file| fs_err::metadata(file).map_or(0, |m| m.len()));
             let bytes = Some(sizes.sum());
-            return Ok(Self { kind: Kind::Folder { root: path.to_owned(), files }, bytes });
+            return Ok(Self { kind: Kind::Folder { root: path.to_owned(), files, format }, bytes });
         }
         let format = format.or_else(|| format_of(path)).with_context(|| {
             format!("the ending of {} says nothing; add `--format`", path.display())
@@ -137,16 +142,24 @@ impl Source {
                 let name = path.file_name().unwrap_or(path.as_os_str());
                 Ok(emit(read_text(path, &name.to_string_lossy(), bounds, position)))
             }
+            Kind::File { path, format: Format::Media } => {
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+                Ok(read_media(path, &name, (fields, bounds), position, emit))
+            }
             Kind::File { path, format } => {
                 let reader = counted(fs_err::File::open(path)?, position);
                 let name = path.to_string_lossy().as_ref().into();
                 read_rows(reader, name, *format, fields, bounds, emit)
             }
-            Kind::Folder { root, files } => {
+            Kind::Folder { root, files, format } => {
                 for file in files {
                     let id = file.strip_prefix(root).unwrap_or(file).to_string_lossy();
-                    if emit(read_text(file, &id, bounds, position)).is_break() {
-                        return Ok(ControlFlow::Break(()));
+                    let flow = match format {
+                        Format::Media => read_media(file, &id, (fields, bounds), position, emit),
+                        _ => emit(read_text(file, &id, bounds, position)),
+                    };
+                    if flow.is_break() {
+                        return Ok(flow);
                     }
                 }
                 Ok(ControlFlow::Continue(()))
@@ -158,6 +171,9 @@ impl Source {
 fn format_of(path: &Path) -> Option<Format> {
     if text::is_text(path) {
         return Some(Format::Text);
+    }
+    if media::is_media(path) {
+        return Some(Format::Media);
     }
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "jsonl" | "ndjson" => Some(Format::Jsonl),
@@ -178,8 +194,44 @@ fn read_rows(
     match format {
         Format::Csv => csv::read(reader, &file, b',', fields, bounds, emit),
         Format::Tsv => csv::read(reader, &file, b'\t', fields, bounds, emit),
-        Format::Jsonl | Format::Text => jsonl::read(reader, &file, fields, bounds, emit),
+        Format::Jsonl | Format::Text | Format::Media => {
+            jsonl::read(reader, &file, fields, bounds, emit)
+        }
     }
+}
+
+/// Lists what a folder has of a format, or of the first of text and media that it has.
+fn list(folder: &Path, format: Option<Format>) -> anyhow::Result<(Vec<PathBuf>, Format)> {
+    let texts = || text::list(folder, text::is_text);
+    let media = || text::list(folder, media::is_media);
+    match format {
+        Some(Format::Text) => Ok((texts()?, Format::Text)),
+        Some(Format::Media) => Ok((media()?, Format::Media)),
+        None => match texts()? {
+            found if found.is_empty() => Ok((media()?, Format::Media)),
+            found => Ok((found, Format::Text)),
+        },
+        Some(Format::Jsonl | Format::Csv | Format::Tsv) => {
+            bail!("{} is a folder, which can only be of plain text or media", folder.display())
+        }
+    }
+}
+
+/// Reads an image as one record, or a PDF file as one for each page.
+fn read_media(
+    path: &Path,
+    id: &str,
+    (fields, bounds): (&Fields, Bounds),
+    position: &AtomicU64,
+    emit: &mut dyn FnMut(Record) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let file: Arc<str> = path.to_string_lossy().as_ref().into();
+    let flow = media::read(path, id, fields.page_dpi, &mut |draft| {
+        let document = draft.and_then(|draft| draft.finish(bounds));
+        emit(Record { place: Place { file: Arc::clone(&file), line: None }, document })
+    });
+    position.fetch_add(fs_err::metadata(path).map_or(0, |m| m.len()), Ordering::Relaxed);
+    flow
 }
 
 fn read_text(path: &Path, id: &str, bounds: Bounds, position: &AtomicU64) -> Record {
@@ -254,7 +306,7 @@ mod tests {
         fs_err::write(&path, "x").unwrap();
         let refused = |path: &Path, format| Source::find(path, format).unwrap_err().to_string();
         assert!(refused(&path, None).contains("--format"));
-        assert!(refused(folder.path(), None).contains("no plain text"));
+        assert!(refused(folder.path(), None).contains("has no plain text"));
         assert!(refused(folder.path(), Some(Format::Csv)).contains("is a folder"));
         assert!(refused(Path::new("-"), Some(Format::Text)).contains("standard input"));
         assert!(refused(&folder.path().join("gone"), None).contains("gone"));

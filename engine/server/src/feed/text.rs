@@ -19,9 +19,9 @@ pub(crate) fn is_text(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 
-/// Lists the text files of a folder and the folders below it, in order of their paths.
-/// Hidden ones and links to folders are passed over.
-pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// Lists the files of a folder and the folders below it that `wanted` says yes to, in order
+/// of their paths. Hidden ones and links to folders are passed over.
+pub(crate) fn list(folder: &Path, wanted: impl Fn(&Path) -> bool) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
@@ -35,7 +35,7 @@ pub(crate) fn list(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
             }
             if kind.is_dir() && depth < DEPTH_MAX {
                 folders.push((path, depth + 1));
-            } else if is_text(&path) && (kind.is_file() || path.is_file()) {
+            } else if wanted(&path) && (kind.is_file() || path.is_file()) {
                 found.push(path);
             }
         }
@@ -60,7 +60,7 @@ pub(crate) fn read(path: &Path, id: &str, bounds: Bounds) -> Result<Draft, Strin
     let text = String::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))?;
     let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
     let payload = Map::from_iter([("path".to_owned(), Value::from(id))]);
-    Ok(Draft { id: Some(id.to_owned()), texts: vec![text], payload, vector: Vec::new() })
+    Ok(Draft { id: Some(id.to_owned()), texts: vec![text], payload, ..Draft::default() })
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
         for name in ["z.txt", "a.MD", "b/c.rst", "b/.git/d.txt", ".e.txt", "f.rs", "g"] {
             fs_err::write(root.join(name), "t").unwrap();
         }
-        let found = list(root).unwrap();
+        let found = list(root, is_text).unwrap();
         let names: Vec<_> =
             found.iter().map(|path| path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.MD", "b/c.rst", "z.txt"]);

@@ -7,6 +7,7 @@ mod evaluation;
 mod inspect;
 mod mmeb;
 mod offline;
+mod pictures;
 mod restart;
 mod support;
 mod training;

@@ -88,7 +88,12 @@ impl Home {
 
     /// Starts a server with the tiny model and waits until it serves.
     pub(crate) fn serve(&self, listen: &str) -> Server {
-        let (model, data) = (tiny_model(), self.path("data"));
+        self.serve_model(&tiny_model(), listen)
+    }
+
+    /// Starts a server with a model and waits until it serves.
+    pub(crate) fn serve_model(&self, model: &Path, listen: &str) -> Server {
+        let data = self.path("data");
         let (model, data) = (model.to_str().expect("UTF-8"), data.to_str().expect("UTF-8"));
         let arguments = [
             "serve",

@@ -7,6 +7,7 @@ mod documents;
 mod ingest;
 mod killed;
 mod maintenance;
+mod pictures;
 mod random_bytes;
 mod reasoning;
 mod searching;

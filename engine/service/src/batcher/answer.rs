@@ -108,6 +108,7 @@ fn usage(job: &Job, pass: &DirectPass, verdict: Verdict, fingerprint: &str) -> U
         pressure: if is_pressed { grant.pressure } else { Pressure::None },
         prompt_tokens: u32::try_from(job.tokens()).unwrap_or(u32::MAX),
         cached_prompt_tokens: pass.cached_prompt_tokens,
+        vision_tokens: job.prompt.vision_tokens,
         query_tokens: pass.query_tokens,
         truncated: job.prompt.truncated,
         ..Usage::not_encoded(reason, fingerprint)

@@ -4,6 +4,7 @@
 mod adaptive;
 mod cached;
 mod explained;
+mod media;
 mod mixed;
 mod real;
 mod support;
@@ -14,8 +15,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use twn_encoder::{FakeFailure, FakeOptions};
 use twn_service::{
-    Call, Content, CreateCollection, DocumentInput, FieldValue, Filter, Limits, Media, MediaKind,
-    Part, PolicyRequest, Query, ReasoningMode, Route, RouteReason, SearchRequest, ServiceError,
+    Call, Content, CreateCollection, DocumentInput, FieldValue, Filter, Limits, Media, Part,
+    PolicyRequest, Query, ReasoningMode, Route, RouteReason, SearchRequest, ServiceError,
     StopReason, WriteOptions, WriteStatus,
 };
 
@@ -297,8 +298,7 @@ async fn media_parts_are_named_as_unsupported() {
     let data = TempDir::new().expect("tempdir");
     let engine = engine(data.path());
     upsert(&engine, vec![document("a", "text")]).await;
-    let image =
-        Media { kind: MediaKind::Image, files: vec![b"GIF89a".to_vec()], uri: String::new() };
+    let image = Media::image(b"GIF89a".to_vec());
     let content = Content { parts: vec![Part::Text("see".into()), Part::Media(image)] };
     let request = SearchRequest { query: Query::Content(content), ..search_request("") };
     let error = search(&engine, request).await.expect_err("image");

@@ -224,7 +224,9 @@ mod tests {
     use super::*;
 
     fn prompt(tokens: usize) -> Prompt {
-        Prompt { tokens: (0..tokens as u32).collect(), truncated: false, content: 2..tokens - 1 }
+        let content = 2..tokens - 1;
+        let tokens = (0..tokens as u32).collect();
+        Prompt { tokens, truncated: false, content, vision_tokens: 0, pictures: None }
     }
 
     #[test]

@@ -172,7 +172,8 @@ pub(super) fn sample_all(
 
 /// A sequence without a thought as the encoder takes it.
 pub(super) fn prompt(sequence: &Sequence) -> Prompt {
-    Prompt { tokens: sequence.tokens.clone(), truncated: false, content: sequence.content.clone() }
+    let (tokens, content) = (sequence.tokens.clone(), sequence.content.clone());
+    Prompt { tokens, truncated: false, content, vision_tokens: 0, pictures: None }
 }
 
 #[cfg(test)]

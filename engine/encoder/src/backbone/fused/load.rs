@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 use twn_kernels::{
-    BlockFormat, Decoder, DecoderOptions, DecoderShape, DecoderWeights, Isa, KernelError,
-    LayerWeights, Matrix, Precision, Source,
+    BlockFormat, Decoder, DecoderOptions, DecoderShape, DecoderWeights, HeadNorms, Isa,
+    KernelError, LayerWeights, Matrix, Precision, Source,
 };
 
 use super::{Fused, FusedOptions};
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Fused {
-    /// Packs the weights, layers side by side. At most one layer for each thread is held
-    /// in f32 at a time.
+    /// Packs the weights, layers side by side. Weights of a file are converted row by row, so
+    /// that beside the packed ones no more than some rows are held in f32.
     pub(in crate::backbone) fn load(
         config: &BackboneConfig,
         tensors: &dyn TensorSource,
@@ -35,8 +35,12 @@ impl Fused {
                 .into_par_iter()
                 .map(|index| loader.layer(index, layers))
                 .collect::<Result<_, _>>()?,
-            norm: loader.norm("model.norm.weight")?,
+            norm: loader.norm("model.norm.weight", config.hidden_size)?,
         };
+        let head_norms: Option<Vec<HeadNorms>> = config
+            .head_norms
+            .then(|| (0..config.layers).map(|index| loader.head_norms(index)).collect())
+            .transpose()?;
         let shape = DecoderShape {
             vocab: config.vocab_size,
             hidden: config.hidden_size,
@@ -56,9 +60,13 @@ impl Fused {
             half_cache: layers != Precision::Dense,
             positions: options.positions,
         };
-        let decoder =
-            Decoder::new(shape, weights, options).map_err(|error| failed("the decoder", &error))?;
-        Ok(Self { decoder, activations })
+        let decoder = Decoder::new(shape, weights, options)
+            .and_then(|decoder| match head_norms {
+                Some(norms) => decoder.with_head_norms(norms),
+                None => Ok(decoder),
+            })
+            .map_err(|error| failed("the decoder", &error))?;
+        Ok(Self { config: config.clone(), decoder, activations })
     }
 }
 
@@ -78,8 +86,10 @@ impl Loader<'_> {
             let parts: Vec<_> = targets.iter().map(|&target| part(target)).collect();
             self.matrix(&parts, columns, precision)
         };
-        let norm =
-            |which: &str| self.norm(&format!("model.layers.{index}.{which}_layernorm.weight"));
+        let norm = |which: &str| {
+            let name = format!("model.layers.{index}.{which}_layernorm.weight");
+            self.norm(&name, self.config.hidden_size)
+        };
         Ok(LayerWeights {
             attention_norm: norm("input")?,
             qkv: stack(&[Target::Query, Target::Key, Target::Value])?,
@@ -88,6 +98,14 @@ impl Loader<'_> {
             gate_up: stack(&[Target::Gate, Target::Up])?,
             down: stack(&[Target::Down])?,
         })
+    }
+
+    fn head_norms(&self, index: usize) -> Result<HeadNorms, EncoderError> {
+        let norm = |which: &str| {
+            let name = format!("model.layers.{index}.self_attn.{which}_norm.weight");
+            self.norm(&name, self.config.head_dim)
+        };
+        Ok(HeadNorms { queries: norm("q")?, keys: norm("k")? })
     }
 
     /// Packs tensors of `(name, rows)`, stacked.
@@ -115,13 +133,15 @@ impl Loader<'_> {
         .unwrap_or_else(|| failed(&parts[0].0, error))
     }
 
-    /// Finds a tensor: in its stored blocks where the kernels know them, else in f32.
+    /// Finds a tensor: in its stored blocks where the kernels know them, else row by row in f32.
     fn source(&self, name: &str, rows: usize, columns: usize) -> Result<Source<'_>, EncoderError> {
         if let Some(raw) = self.tensors.raw(name)?
-            && let Some(format) = block_format(&raw)
             && (raw.rows, raw.columns) == (rows, columns)
         {
-            return Ok(Source::blocks(format, rows, columns, move |row| raw.row(row)));
+            return Ok(match block_format(&raw) {
+                Some(format) => Source::blocks(format, rows, columns, move |row| raw.row(row)),
+                None => Source::rows(rows, columns, move |row, out| raw.read_row(row, out)),
+            });
         }
         let host = self.tensors.tensor(name)?;
         if host.shape != [rows, columns] {
@@ -132,9 +152,9 @@ impl Loader<'_> {
         Ok(Source::dense(rows, columns, host.values))
     }
 
-    fn norm(&self, name: &str) -> Result<Vec<f32>, EncoderError> {
+    fn norm(&self, name: &str, width: usize) -> Result<Vec<f32>, EncoderError> {
         let host = self.tensors.tensor(name)?;
-        if host.values.len() != self.config.hidden_size {
+        if host.values.len() != width {
             let problem = format!("tensor {name} has shape {:?}", host.shape);
             return Err(EncoderError::Internal { problem });
         }

@@ -10,7 +10,10 @@ mod lora;
 use burn::tensor::{Device, Tensor, TensorData};
 use twn_kernels::{Adapter, Decoder, Isa};
 
-use super::{Activations, Precision, Span, cache::Memory};
+use super::{
+    Activations, Addition, BackboneConfig, Position, Precision, Span, cache::Memory,
+    positions::rotary_factors,
+};
 
 /// How the fused pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl FusedOptions {
 /// The packed decoder.
 #[derive(Debug)]
 pub(super) struct Fused {
+    config: BackboneConfig,
     decoder: Decoder,
     activations: Activations,
 }
@@ -65,23 +69,42 @@ impl Fused {
         tensor(self.decoder.embed(tokens), tokens.len())
     }
 
-    /// Runs the layers and the final norm over `[T, hidden]`.
+    /// Runs the layers and the final norm over `[T, hidden]`. Without `positions` rows have
+    /// those of their caches' rows.
     pub(super) fn forward(
         &self,
         rows: Tensor<2>,
         spans: &mut [Span<'_>],
         adapter: Option<&Adapter>,
+        positions: Option<&[Position]>,
+        additions: &[Addition],
     ) -> Tensor<2> {
         let [count, _] = rows.dims();
         let mut values = host(rows);
+        let angles = positions.map(|positions| rotary_factors(&self.config, positions));
+        let added: Vec<Vec<f32>> =
+            additions.iter().map(|addition| host(addition.values.clone())).collect();
+        let additions: Vec<_> = additions
+            .iter()
+            .zip(&added)
+            .map(|(addition, values)| twn_kernels::Addition {
+                layer: addition.layer,
+                rows: &addition.rows,
+                values,
+            })
+            .collect();
+        let extras = twn_kernels::RowExtras {
+            angles: angles.as_ref().map(|(cos, sin)| (cos.as_slice(), sin.as_slice())),
+            additions: &additions,
+        };
         let mut spans: Vec<twn_kernels::Span<'_>> = spans
             .iter_mut()
-            .map(|span| match &mut span.cache.0 {
+            .map(|span| match &mut span.cache.memory {
                 Memory::Fused(cache) => twn_kernels::Span { len: span.len, cache },
                 Memory::Portable(_) => panic!("the cache belongs to the portable execution"),
             })
             .collect();
-        self.decoder.forward(&mut values, &mut spans, adapter);
+        self.decoder.forward_with(&mut values, &mut spans, adapter, &extras);
         tensor(values, count)
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Layer {
     pub(super) attention_norm: RmsNorm,
     /// Queries, keys and values side by side.
     pub(super) qkv: Tensor<2>,
+    /// Of queries and of keys, head by head.
+    head_norms: Option<[RmsNorm; 2]>,
     pub(super) output: Tensor<2>,
     pub(super) mlp_norm: RmsNorm,
     pub(super) gate: Tensor<2>,
@@ -48,8 +50,14 @@ impl Layer {
             let (input, output) = target.shape(config);
             Ok::<_, EncoderError>(weights.matrix(&name(target), [output, input])?.transpose())
         };
-        let norm = |which: &str| {
-            weights.norm(&format!("model.layers.{index}.{which}_layernorm.weight"), config)
+        let norm = |which: &str, width: usize| {
+            let name = format!("model.layers.{index}.{which}.weight");
+            weights.norm(&name, width, config.rms_norm_eps)
+        };
+        let head_norm = |which: &str| norm(&format!("self_attn.{which}_norm"), config.head_dim);
+        let head_norms = match config.head_norms {
+            true => Some([head_norm("q")?, head_norm("k")?]),
+            false => None,
         };
         let (hidden, kv_width) = (config.hidden_size, config.kv_heads * config.head_dim);
         let qkv = weights.stacked(
@@ -61,10 +69,11 @@ impl Layer {
             hidden,
         )?;
         Ok(Self {
-            attention_norm: norm("input")?,
+            attention_norm: norm("input_layernorm", hidden)?,
             qkv: qkv.transpose(),
+            head_norms,
             output: matrix(Target::Output)?,
-            mlp_norm: norm("post_attention")?,
+            mlp_norm: norm("post_attention_layernorm", hidden)?,
             gate: matrix(Target::Gate)?,
             up: matrix(Target::Up)?,
             down: matrix(Target::Down)?,
@@ -105,7 +114,8 @@ impl Layer {
         let kv_width = config.kv_heads * config.head_dim;
 
         let qkv = self.project(normed, config, lora);
-        let turned = pass.rotation.apply(qkv.clone().slice([0..count, 0..query_width + kv_width]));
+        let unturned = qkv.clone().slice([0..count, 0..query_width + kv_width]);
+        let turned = pass.rotation.apply(self.normalise_heads(unturned, config));
         let queries = turned.clone().slice([0..count, 0..query_width]);
         let heads = [count, config.kv_heads, config.head_dim];
         let keys = turned.slice([0..count, query_width..query_width + kv_width]).reshape(heads);
@@ -128,6 +138,21 @@ impl Layer {
             start += len;
         }
         Tensor::cat(mixed, 0)
+    }
+
+    /// Normalises queries and keys, `[T, (heads + kv_heads) * head_dim]`, head by head.
+    pub(super) fn normalise_heads(&self, rows: Tensor<2>, config: &BackboneConfig) -> Tensor<2> {
+        let Some([query_norm, key_norm]) = &self.head_norms else { return rows };
+        let [count, width] = rows.dims();
+        let query_width = config.heads * config.head_dim;
+        let part = |norm: &RmsNorm, columns: std::ops::Range<usize>| {
+            let shape = [count, columns.len()];
+            let heads = [count * columns.len() / config.head_dim, config.head_dim];
+            norm.apply(rows.clone().slice([0..count, columns]).reshape(heads)).reshape(shape)
+        };
+        let (queries, keys) =
+            (part(query_norm, 0..query_width), part(key_norm, query_width..width));
+        Tensor::cat(vec![queries, keys], 1)
     }
 
     /// Projects to queries, keys and values side by side, adapters included.

@@ -8,12 +8,12 @@ mod padded;
 mod rope;
 mod weights;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 
 pub(super) use cache::KvCache;
 pub use padded::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 
-use super::{BackboneConfig, Span, cache::Memory};
+use super::{Addition, BackboneConfig, Position, Span, cache::Memory};
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
 use attention::causal_mask;
 use layer::{Layer, Pass};
@@ -35,13 +35,13 @@ pub(super) struct Portable {
 }
 
 impl Portable {
-    /// Reads the weights onto `device`; also counts them.
+    /// Reads the weights onto `device`.
     pub(super) fn load(
         config: &BackboneConfig,
         tensors: &dyn TensorSource,
         positions: usize,
         device: &Device,
-    ) -> Result<(Self, u64), EncoderError> {
+    ) -> Result<Self, EncoderError> {
         let weights = Weights::new(tensors, device);
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embedding = weights.matrix("model.embed_tokens.weight", [vocab, hidden])?;
@@ -52,8 +52,8 @@ impl Portable {
         let layers = (0..config.layers)
             .map(|index| Layer::load(config, &weights, index))
             .collect::<Result<_, _>>()?;
-        let norm = weights.norm("model.norm.weight", config)?;
-        let portable = Self {
+        let norm = weights.norm("model.norm.weight", hidden, config.rms_norm_eps)?;
+        Ok(Self {
             config: config.clone(),
             device: device.clone(),
             embedding,
@@ -61,8 +61,7 @@ impl Portable {
             norm,
             head: head.transpose(),
             rope: Rope::new(config, positions, device),
-        };
-        Ok((portable, weights.parameters_read()))
+        })
     }
 
     /// Makes an empty cache that allocates for `capacity` positions at first use.
@@ -85,18 +84,24 @@ impl Portable {
         Tensor::from_data(TensorData::new(ids, [tokens.len()]), &self.device)
     }
 
-    /// Runs the layers and the final norm over `[T, hidden]`.
+    /// Runs the layers and the final norm over `[T, hidden]`. Without `positions` rows have
+    /// those of their caches' rows.
     pub(super) fn forward(
         &self,
         rows: Tensor<2>,
         spans: &mut [Span<'_>],
         lora: Option<&Lora>,
+        positions: Option<&[Position]>,
+        additions: &[Addition],
     ) -> Tensor<2> {
-        let positions: Vec<usize> =
-            spans.iter().flat_map(|span| span.cache.len()..span.cache.len() + span.len).collect();
+        let counted = |span: &Span<'_>| span.cache.len()..span.cache.len() + span.len;
+        let rotation = match positions {
+            None => self.rope.rotation(&spans.iter().flat_map(counted).collect::<Vec<_>>()),
+            Some(positions) => self.rope.rotation_on_axes(&self.config, positions),
+        };
         let pass = Pass {
             config: &self.config,
-            rotation: self.rope.rotation(&positions),
+            rotation,
             masks: spans
                 .iter()
                 .map(|span| causal_mask(&self.config, span.len, span.cache.len(), &self.device))
@@ -105,12 +110,22 @@ impl Portable {
         let mut hidden = rows;
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(hidden, &pass, spans, index, lora.map(|lora| lora.layer(index)));
+            for addition in additions.iter().filter(|addition| addition.layer == index) {
+                hidden = self.add(hidden, addition);
+            }
         }
         for span in spans.iter_mut() {
             let len = span.len;
             cache_of(span).advance(len);
         }
         self.norm.apply(hidden)
+    }
+
+    fn add(&self, hidden: Tensor<2>, addition: &Addition) -> Tensor<2> {
+        let rows: Vec<i32> = addition.rows.iter().map(|&row| row as i32).collect();
+        let rows = TensorData::new(rows, [addition.rows.len()]);
+        let rows = Tensor::<1, Int>::from_data(rows, &self.device);
+        hidden.select_assign(0, rows, addition.values.clone(), IndexingUpdateOp::Add)
     }
 
     /// Scores the next token for each row of hidden states: `[rows, vocab]`.
@@ -121,7 +136,7 @@ impl Portable {
 
 /// The span's cache, which must be one of this execution.
 fn cache_of<'a>(span: &'a mut Span<'_>) -> &'a mut KvCache {
-    match &mut span.cache.0 {
+    match &mut span.cache.memory {
         Memory::Portable(cache) => cache,
         Memory::Fused(_) => panic!("the cache belongs to the fused execution"),
     }

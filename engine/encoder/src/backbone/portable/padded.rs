@@ -125,8 +125,8 @@ impl Layer {
         let kv_width = kv_heads * head_dim;
 
         let qkv = self.project(normed, config, lora);
-        let turned =
-            shared.rotation.apply(qkv.clone().slice([0..total, 0..query_width + kv_width]));
+        let unturned = qkv.clone().slice([0..total, 0..query_width + kv_width]);
+        let turned = shared.rotation.apply(self.normalise_heads(unturned, config));
         let queries = turned
             .clone()
             .slice([0..total, 0..query_width])

@@ -5,7 +5,8 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::BackboneConfig;
+use super::{BackboneConfig, Position};
+use crate::backbone::positions::rotary_factors;
 
 /// Cosines and sines for every position, `[positions, head_dim]`.
 #[derive(Debug)]
@@ -67,13 +68,36 @@ impl Rope {
         let indices: Vec<i32> = positions.iter().map(|&position| position as i32).collect();
         let indices = TensorData::new(indices, [positions.len()]);
         let indices = Tensor::<1, Int>::from_data(indices, &self.cos.device());
+        let rows = |table: &Tensor<2>| table.clone().select(0, indices.clone());
+        self.spread(rows(&self.cos), rows(&self.sin))
+    }
+
+    /// Computes the factors for rows at positions on several axes.
+    pub(super) fn rotation_on_axes(
+        &self,
+        config: &BackboneConfig,
+        positions: &[Position],
+    ) -> Rotation {
+        let (cos, sin) = rotary_factors(config, positions);
+        let tensor = |values: Vec<f32>| {
+            let data = TensorData::new(values, [positions.len(), self.head_dim / 2]);
+            Tensor::<2>::from_data(data, &self.cos.device())
+        };
+        let (cos, sin) = (tensor(cos), tensor(sin));
+        self.spread(
+            Tensor::cat(vec![cos.clone(), cos], 1),
+            Tensor::cat(vec![sin.clone().neg(), sin], 1),
+        )
+    }
+
+    /// Repeats `[T, head_dim]` factors for every head.
+    fn spread(&self, cos: Tensor<2>, sin: Tensor<2>) -> Rotation {
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let spread = |table: &Tensor<2>| {
-            let rows = table.clone().select(0, indices.clone());
+        let spread = |rows: Tensor<2>| {
             let queries = rows.clone().mul_scalar(scale).repeat_dim(1, self.heads);
             Tensor::cat(vec![queries, rows.repeat_dim(1, self.kv_heads)], 1)
         };
-        Rotation { cos: spread(&self.cos), sin: spread(&self.sin), head_dim: self.head_dim }
+        Rotation { cos: spread(cos), sin: spread(sin), head_dim: self.head_dim }
     }
 }
 

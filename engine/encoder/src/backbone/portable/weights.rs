@@ -1,31 +1,23 @@
 //! From host tensors to the device, with shapes checked.
 
-use std::cell::Cell;
-
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{BackboneConfig, norm::RmsNorm};
+use super::norm::RmsNorm;
 use crate::{
     checkpoint::{HostTensor, TensorSource},
     error::EncoderError,
 };
 
-/// Reads weights and counts what it has read.
+/// Reads weights.
 pub(super) struct Weights<'a> {
     tensors: &'a dyn TensorSource,
     device: &'a Device,
-    parameters: Cell<u64>,
 }
 
 impl<'a> Weights<'a> {
     /// Reads from `tensors` onto `device`.
     pub(super) fn new(tensors: &'a dyn TensorSource, device: &'a Device) -> Self {
-        Self { tensors, device, parameters: Cell::new(0) }
-    }
-
-    /// The number of values read so far.
-    pub(super) fn parameters_read(&self) -> u64 {
-        self.parameters.get()
+        Self { tensors, device }
     }
 
     /// Reads a matrix of exactly `shape`.
@@ -48,15 +40,11 @@ impl<'a> Weights<'a> {
         Ok(Tensor::from_data(TensorData::new(values, [rows, columns]), self.device))
     }
 
-    /// Reads the scales of a norm.
-    pub(super) fn norm(
-        &self,
-        name: &str,
-        config: &BackboneConfig,
-    ) -> Result<RmsNorm, EncoderError> {
-        let host = self.host(name, &[config.hidden_size])?;
-        let data = TensorData::new(host.values, [1, config.hidden_size]);
-        Ok(RmsNorm::new(Tensor::from_data(data, self.device), config.rms_norm_eps))
+    /// Reads the scales of a norm over `width` columns.
+    pub(super) fn norm(&self, name: &str, width: usize, eps: f32) -> Result<RmsNorm, EncoderError> {
+        let host = self.host(name, &[width])?;
+        let data = TensorData::new(host.values, [1, width]);
+        Ok(RmsNorm::new(Tensor::from_data(data, self.device), eps))
     }
 
     fn host(&self, name: &str, shape: &[usize]) -> Result<HostTensor, EncoderError> {
@@ -66,7 +54,6 @@ impl<'a> Weights<'a> {
                 problem: format!("tensor {name} has shape {:?}, expected {shape:?}", host.shape),
             });
         }
-        self.parameters.set(self.parameters.get() + host.values.len() as u64);
         Ok(host)
     }
 }
