@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 use crate::{
     convergence::ConvergenceWatch,
     embedder::{Thought, ThoughtOptions},
-    encoder::Sequence,
+    encoder::{Sequence, Start},
     error::EncoderError,
     policy::StopReason,
     sampler::Sampler,
@@ -31,6 +31,9 @@ pub(crate) struct Markers {
 pub struct ModelThought {
     /// Prompt, opening marker and what was decoded, end-of-turn token excluded.
     pub(crate) sequence: Sequence,
+    /// The same under the embedding adapter, as far as it has run there; `None` before it
+    /// has, and with the interface `cache`, where `sequence` serves both.
+    pub(crate) again: Option<Sequence>,
     /// Where the prompt's content lies.
     pub(crate) content: Range<usize>,
     /// Where the decoded tokens begin.
@@ -100,6 +103,7 @@ impl ModelThought {
         sequence.pooled[1] = begin..usize::MAX;
         let mut thought = Self {
             sequence,
+            again: None,
             content,
             begin,
             decoded: 0,
@@ -153,6 +157,18 @@ impl ModelThought {
     /// Where the tokens decoded so far lie.
     pub(crate) fn decoded_range(&self) -> Range<usize> {
         self.begin..self.sequence.tokens.len()
+    }
+
+    /// Tokens that have not run under the embedding adapter.
+    pub(crate) fn behind(&self) -> usize {
+        let run = self.again.as_ref().map_or(0, |again| again.tokens.len());
+        self.sequence.tokens.len() - run
+    }
+
+    /// What runs under the embedding adapter before the first decoded token.
+    pub(crate) fn start(&self) -> Start {
+        let tokens = self.sequence.tokens[..self.begin].to_vec();
+        Start { tokens, content: self.content.clone(), sight: self.sequence.sight.clone() }
     }
 
     /// Takes a probe of the embedding, which ran `query_tokens`, and ends the thought if

@@ -15,13 +15,15 @@ pub struct Context {
     pub(super) state: State,
 }
 
-/// How far the prompt has run under the reasoning adapter.
+/// How far the prompt has run.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Keys and values are there.
+    /// Under the reasoning adapter; a thought goes on from its keys and values.
     Warm(Sequence),
-    /// The prompt has to run if a thought follows: the interface is `reencode`, or the
-    /// batch was so large that its keys and values were let go.
+    /// Under the embedding adapter, as the interface `reencode` has it: a thought has to run
+    /// it again, the embedding after the thought goes on from here.
+    Embedded(Sequence),
+    /// The batch was so large that its keys and values were let go.
     Cold {
         tokens: Vec<u32>,
         /// What the pixels put into the rows; `None` where there are none, or where they have
@@ -34,7 +36,7 @@ impl Context {
     /// The prompt's length in tokens.
     pub(super) fn prompt_tokens(&self) -> usize {
         match &self.state {
-            State::Warm(sequence) => sequence.tokens.len(),
+            State::Warm(sequence) | State::Embedded(sequence) => sequence.tokens.len(),
             State::Cold { tokens, .. } => tokens.len(),
         }
     }
@@ -42,7 +44,9 @@ impl Context {
     /// Lets keys, values and what was seen go; they are computed again if a thought follows.
     pub(super) fn cool(&mut self) {
         let tokens = match &mut self.state {
-            State::Warm(sequence) => std::mem::take(&mut sequence.tokens),
+            State::Warm(sequence) | State::Embedded(sequence) => {
+                std::mem::take(&mut sequence.tokens)
+            }
             State::Cold { tokens, .. } => std::mem::take(tokens),
         };
         self.state = State::Cold { tokens, sight: None };

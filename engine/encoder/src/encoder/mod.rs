@@ -19,6 +19,7 @@ use tokenizers::Tokenizer;
 
 pub use context::Context;
 pub use load::LoadOptions;
+pub(crate) use prefill::Start;
 pub(crate) use sequence::Sequence;
 
 use crate::{
@@ -32,7 +33,6 @@ use crate::{
 };
 use context::State;
 use model::{Model, Role};
-use prefill::Start;
 use prefix::PrefixCache;
 use sequence::{host_values, run};
 
@@ -44,6 +44,9 @@ const WAVE_PROMPTS_MAX: usize = 64;
 /// Contexts of one batch keep their keys and values up to this many tokens together;
 /// those beyond run again if a thought follows.
 const WARM_TOKENS_MAX: usize = 16_384;
+/// A thought that is encoded again is so as soon as it is this many tokens behind, not only
+/// when it has ended.
+const CATCH_UP_TOKENS: usize = 32;
 
 /// The model as an [`Embedder`].
 pub struct Encoder {
@@ -144,11 +147,8 @@ impl Encoder {
         };
         let start = |prompt: &&Prompt| {
             let sight = self.look(&prompt.tokens, prompt.pictures.as_ref())?;
-            Ok::<_, EncoderError>(Start::prompt(
-                prompt.tokens.clone(),
-                prompt.content.clone(),
-                sight,
-            ))
+            let (tokens, content) = (prompt.tokens.clone(), prompt.content.clone());
+            Ok::<_, EncoderError>(Start { tokens, content, sight })
         };
         let starts = prompts.iter().map(start).collect::<Result<_, EncoderError>>()?;
         let mut sequences = self.prefill(role, starts)?;
@@ -178,9 +178,7 @@ impl Encoder {
                     pictures: prompt.pictures.clone(),
                     state: match interface {
                         Interface::Cache => State::Warm(sequence),
-                        Interface::Reencode => {
-                            State::Cold { tokens: sequence.tokens, sight: sequence.sight }
-                        }
+                        Interface::Reencode => State::Embedded(sequence),
                     },
                 },
             },
@@ -206,9 +204,30 @@ impl Encoder {
         Ok(embeddings.into_iter().map(|embedding| (embedding, query_tokens)).collect())
     }
 
-    /// Runs prompt and thought under the embedding adapter.
-    fn encode_again(&mut self, start: Start) -> Result<Sequence, EncoderError> {
-        Ok(self.prefill(Role::Embedding, vec![start])?.remove(0).0)
+    /// Runs what a thought has become under the embedding adapter, from where it has run
+    /// already.
+    fn encode_again(&mut self, thought: &mut ModelThought) -> Result<Sequence, EncoderError> {
+        let mut again = match thought.again.take() {
+            Some(again) => again,
+            None => self.prefill(Role::Embedding, vec![thought.start()])?.remove(0).0,
+        };
+        again.tokens.extend(&thought.sequence.tokens[again.tokens.len()..]);
+        again.pooled[1] = thought.sequence.pooled[1].clone();
+        run(&self.model, Role::Embedding, &mut [&mut again])?;
+        Ok(again)
+    }
+
+    /// Encodes again the thought that is furthest behind, if that is far: so the embedding
+    /// after a long thought keeps nobody waiting for long.
+    fn catch_up(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
+        if self.interface() != Interface::Reencode {
+            return Ok(());
+        }
+        let behind = thoughts.iter_mut().max_by_key(|thought| thought.behind());
+        if let Some(thought) = behind.filter(|thought| thought.behind() >= CATCH_UP_TOKENS) {
+            thought.again = Some(self.encode_again(thought)?);
+        }
+        Ok(())
     }
 
     /// Probes the embeddings of the thoughts whose turn it is, all of whose tokens have
@@ -227,14 +246,10 @@ impl Encoder {
             }
             Interface::Reencode => {
                 let mut probes = Vec::with_capacity(due.len());
-                for thought in &due {
-                    let mut sequence = self.encode_again(Start {
-                        tokens: thought.sequence.tokens.clone(),
-                        content: thought.content.clone(),
-                        decoded: thought.decoded_range(),
-                        sight: thought.sequence.sight.clone(),
-                    })?;
-                    probes.extend(self.embed_sequences(&mut [&mut sequence])?);
+                for thought in &mut due {
+                    let mut again = self.encode_again(thought)?;
+                    probes.extend(self.embed_sequences(&mut [&mut again])?);
+                    thought.again = Some(again);
                 }
                 probes
             }
@@ -285,18 +300,25 @@ impl Embedder for Encoder {
     ) -> Result<ModelThought, EncoderError> {
         let room = self.room(context.prompt_tokens());
         let content = context.content;
-        let sequence = match context.state {
-            State::Warm(sequence) => sequence,
+        let (start, again) = match context.state {
+            State::Warm(sequence) => {
+                return Ok(ModelThought::new(sequence, content, options, &self.markers, room));
+            }
+            State::Embedded(again) => {
+                let (tokens, sight) = (again.tokens.clone(), again.sight.clone());
+                (Start { tokens, content: content.clone(), sight }, Some(again))
+            }
             State::Cold { tokens, sight } => {
                 let sight = match sight {
                     Some(sight) => Some(sight),
                     None => self.look(&tokens, context.pictures.as_ref())?,
                 };
-                let start = Start::prompt(tokens, content.clone(), sight);
-                self.prefill(Role::Reasoning, vec![start])?.remove(0).0
+                (Start { tokens, content: content.clone(), sight }, None)
             }
         };
-        Ok(ModelThought::new(sequence, content, options, &self.markers, room))
+        let (sequence, _) = self.prefill(Role::Reasoning, vec![start])?.remove(0);
+        let thought = ModelThought::new(sequence, content, options, &self.markers, room);
+        Ok(ModelThought { again, ..thought })
     }
 
     fn step(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
@@ -329,7 +351,7 @@ impl Embedder for Encoder {
         for (thought, logits) in live.iter_mut().zip(logits.chunks_exact(vocabulary)) {
             thought.take(logits, &self.markers, &self.tokenizer)?;
         }
-        Ok(())
+        self.catch_up(&mut live)
     }
 
     fn reasoned(&mut self, mut thought: ModelThought) -> Result<Reasoned, EncoderError> {
@@ -343,10 +365,7 @@ impl Embedder for Encoder {
                 run(&self.model, Role::Reasoning, &mut [&mut sequence])?;
                 sequence
             }
-            Interface::Reencode => {
-                let Sequence { tokens, pooled: [_, decoded], sight, .. } = thought.sequence;
-                self.encode_again(Start { tokens, content: thought.content, decoded, sight })?
-            }
+            Interface::Reencode => self.encode_again(&mut thought)?,
         };
         let (embedding, query_tokens) = self.embed_sequences(&mut [&mut sequence])?.remove(0);
         let query_tokens = query_tokens + probe_tokens;

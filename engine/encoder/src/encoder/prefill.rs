@@ -8,15 +8,13 @@ use crate::{
     error::EncoderError,
 };
 
-/// A token sequence that is to run.
-pub(super) struct Start {
-    pub(super) tokens: Vec<u32>,
+/// A prompt that is to run, perhaps with the opening marker of a thought.
+pub(crate) struct Start {
+    pub(crate) tokens: Vec<u32>,
     /// Where the prompt's content lies; what comes before may be shared.
-    pub(super) content: Range<usize>,
-    /// Where the decoded thought lies.
-    pub(super) decoded: Range<usize>,
+    pub(crate) content: Range<usize>,
     /// What the prompt's pixels put into its rows.
-    pub(super) sight: Option<Arc<Sight>>,
+    pub(crate) sight: Option<Arc<Sight>>,
 }
 
 /// Where the keys and values of a prompt's prefix come from.
@@ -30,15 +28,6 @@ enum Prefix {
 }
 
 impl Start {
-    /// A prompt without a thought.
-    pub(super) fn prompt(
-        tokens: Vec<u32>,
-        content: Range<usize>,
-        sight: Option<Arc<Sight>>,
-    ) -> Self {
-        Self { tokens, content, decoded: 0..0, sight }
-    }
-
     /// What comes before the content, and so before all pixels; at least one token is left to
     /// run.
     fn prefix(&self) -> &[u32] {

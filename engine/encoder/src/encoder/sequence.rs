@@ -47,7 +47,7 @@ impl Sequence {
     /// decoded thought are pooled. The first position is left out, since its activations are
     /// extreme whatever the token; if no content is left, the whole sequence counts as it.
     pub(super) fn new(start: Start, cache: KvCache) -> Self {
-        let Start { tokens, content, decoded, sight } = start;
+        let Start { tokens, content, sight } = start;
         let end = content.end.min(tokens.len());
         let content = content.start.max(1)..end;
         let pooled = match (content.is_empty(), tokens.len()) {
@@ -55,7 +55,7 @@ impl Sequence {
             (true, 1) => 0..1,
             (true, len) => 1..len,
         };
-        Self { tokens, cache, pooled: [pooled, decoded], sum: StateSum::default(), sight }
+        Self { tokens, cache, pooled: [pooled, 0..0], sum: StateSum::default(), sight }
     }
 
     /// Starts `tokens`, of which only the cache is wanted.
