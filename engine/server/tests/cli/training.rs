@@ -12,6 +12,7 @@ sampler_threads = 1
 reasoning_rank = 2
 embedding_rank = 2
 queries = 2
+interface = "reencode"
 thought = { open = "<think>\n", close = "</think>", token_budget = 8 }
 
 [data]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use twn_encoder::adapter::AdapterPlan;
+use twn_encoder::{
+    Pooling,
+    adapter::{AdapterPlan, Interface},
+};
 
 use super::{AdamWOptions, Evaluate, RecipeChange, TrainError, Wiring};
 
@@ -290,6 +293,19 @@ impl Stage {
         if !all.iter().all(|weight| *weight >= 0.0 && weight.is_finite()) {
             return refuse("weights must not be negative".to_owned());
         }
+        let shapes = &recipe.adapters;
+        let embeds = all[1..].iter().any(|weight| *weight > 0.0);
+        let learns = shapes.interface == Interface::Reencode
+            || !recipe.wiring.detach
+            || shapes.pooling != Pooling::Mean
+            || shapes.dimension.is_some();
+        if embeds && !learns {
+            return refuse(
+                "nothing learns: the mean of detached states has no projection; set \
+                 `adapters.dimension`, or another pooling or interface"
+                    .to_owned(),
+            );
+        }
         match &self.policy {
             None if all.iter().all(|weight| *weight == 0.0) => {
                 return refuse("every weight is 0".to_owned());
@@ -387,6 +403,11 @@ mod tests {
         check_refused("resolving = 160", "riddles = 160", "names `riddles`");
         check_refused("name = \"embedding\"", "name = \"reasoning\"", "two stages");
         check_refused("group = 8", "group = 1", "groups of 2 or more");
+        let plain = MINI.replace("pooling = \"queries+mean\"", "pooling = \"mean\"");
+        let plain = plain.replace("interface = \"reencode\"", "interface = \"cache\"");
+        let problem = read(&plain.replace("dimension = 384\n", "")).expect_err("refused");
+        assert!(problem.contains("nothing learns"), "{problem}");
+        assert!(read(&plain).is_ok());
         check_refused("every = 20", "every = 0", "`evaluate` has a 0");
         check_refused("sampled_thoughts = 0.5", "sampled_thoughts = 2.0", "0 to 1");
         check_refused("reasoned = 1.0", "reasoned = 0.0", "needs a weight of `reasoned`");
