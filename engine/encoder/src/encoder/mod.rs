@@ -317,8 +317,9 @@ impl Embedder for Encoder {
             }
         };
         let (sequence, _) = self.prefill(Role::Reasoning, vec![start])?.remove(0);
-        let thought = ModelThought::new(sequence, content, options, &self.markers, room);
-        Ok(ModelThought { again, ..thought })
+        let mut thought = ModelThought::new(sequence, content, options, &self.markers, room);
+        thought.again = again;
+        Ok(thought)
     }
 
     fn step(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {

@@ -122,7 +122,7 @@ fn natural(name: &str) -> Vec<(String, u64)> {
 }
 
 fn media(kind: MediaKind, files: Vec<Vec<u8>>, name: &Path) -> Part {
-    Part::Media(Media { kind, files, uri: name.to_string_lossy().into_owned() })
+    Part::Media(Media { kind, files, uri: name.to_string_lossy().into_owned(), ..Media::default() })
 }
 
 fn picture(path: &Path) -> Result<Vec<u8>, EvalError> {
