@@ -13,13 +13,16 @@ use crate::{
 };
 
 /// Files of a Hugging Face folder that are read, beside the weights.
-const READ: [&str; 6] = [
+const READ: [&str; 9] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
 ];
 
 /// What a model's files hold.
