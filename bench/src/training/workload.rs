@@ -23,27 +23,27 @@ pub(super) struct Sizes {
 pub(super) struct Workload(Vec<Example>);
 
 impl Workload {
-    /// Takes the first paragraphs of this repository, each text once.
+    /// Takes the first paragraphs of this repository whose openings, the queries, differ from
+    /// each other and from what they open.
     ///
     /// # Errors
     /// Fails when the sources are not there, or too few.
     pub(super) fn of_this_repository(pairs: usize) -> anyhow::Result<Self> {
         let mut texts = texts::of_this_repository();
         let mut seen = std::collections::HashSet::new();
-        texts.retain(|text| seen.insert(text.clone()));
+        texts.retain(|text| {
+            text.split_whitespace().nth(QUERY_WORDS).is_some() && seen.insert(opening(text))
+        });
         ensure!(texts.len() >= 2 * pairs, "{} texts for {pairs} pairs", texts.len());
         let (positives, negatives) = texts[..2 * pairs].split_at(pairs);
-        let example = |(positive, negative): (&String, &String)| {
-            let words: Vec<&str> = positive.split_whitespace().take(QUERY_WORDS).collect();
-            Example {
-                kind: "pair".to_owned(),
-                instruction: None,
-                query: words.join(" "),
-                positives: vec![positive.clone()],
-                negatives: vec![negative.clone()],
-                thought: None,
-                source: None,
-            }
+        let example = |(positive, negative): (&String, &String)| Example {
+            kind: "pair".to_owned(),
+            instruction: None,
+            query: opening(positive),
+            positives: vec![positive.clone()],
+            negatives: vec![negative.clone()],
+            thought: None,
+            source: None,
         };
         Ok(Self(positives.iter().zip(negatives).map(example).collect()))
     }
@@ -74,6 +74,11 @@ impl Workload {
     pub(super) fn texts(&self) -> usize {
         self.queries().count() + self.documents().count()
     }
+}
+
+/// A text's first words.
+fn opening(text: &str) -> String {
+    text.split_whitespace().take(QUERY_WORDS).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
