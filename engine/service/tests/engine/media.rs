@@ -37,7 +37,7 @@ fn bitmap(number: usize) -> Vec<u8> {
     file
 }
 
-/// A PDF of pages with a few rectangles each.
+/// A PDF of pages of squares, no two pages alike.
 fn pdf() -> Vec<u8> {
     let kids: Vec<_> = (0..PAGES).map(|page| format!("{} 0 R", 3 + 2 * page)).collect();
     let mut objects = vec![
@@ -51,7 +51,8 @@ fn pdf() -> Vec<u8> {
         ));
         let squares: Vec<_> = (0..16)
             .map(|square| {
-                let shade = |step: usize| (page * step + square * square * 3) % 10;
+                let place = page / 10 * square + square * square * 3;
+                let shade = |step: usize| (page * step + place) % 10;
                 let (x, y) = (square % 4 * 40, square / 4 * 40);
                 format!("0.{} 0.{} 0.{} rg {x} {y} 40 40 re f", shade(1), shade(3), shade(7))
             })
