@@ -21,7 +21,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 use twn_encoder::{
     Precision,
-    backbone::{Backbone, FusedOptions, Span},
+    backbone::{Backbone, FusedOptions, KvCache, Span},
 };
 
 use self::{memory::Memory, random::RandomTensors, shape::Shape};
@@ -125,16 +125,17 @@ fn measure(shape: Shape, precision: Precision, arguments: &ShapesArguments) -> a
     let vocabulary = config.vocab_size as u32;
     let token = |index: u32| index.wrapping_mul(7919) % vocabulary;
     let prompt: Vec<u32> = (0..arguments.prompt).map(token).collect();
-    // Once to touch all pages, once to measure.
-    let (mut cache, mut prefill_s) = (backbone.new_cache(positions), 0.0);
-    for _ in 0..2 {
-        cache = backbone.new_cache(positions);
+    // Once to touch all pages, once to measure, and once more as a thought's prompt.
+    let read = |mut cache: KvCache| {
         let started = Instant::now();
         let rows = backbone.embed(&prompt);
         let span = Span { len: prompt.len(), cache: &mut cache };
         backbone.forward(rows, &mut [span], None);
-        prefill_s = started.elapsed().as_secs_f64();
-    }
+        (cache, started.elapsed().as_secs_f64())
+    };
+    read(backbone.new_embedding_cache(positions));
+    let (_, prefill_s) = read(backbone.new_embedding_cache(positions));
+    let (mut cache, _) = read(backbone.new_cache(positions));
     let started = Instant::now();
     for index in 0..arguments.decode {
         let rows = backbone.embed(&[token(index)]);

@@ -12,7 +12,7 @@ use crate::{
     matrix::GROUP,
 };
 
-/// Activations as they are served.
+/// Activations as thoughts have them.
 const FORM: Form = Form::Quantised(ActivationBits::Sixteen);
 
 /// Memory that the kernels of one instruction set run on.

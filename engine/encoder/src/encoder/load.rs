@@ -13,7 +13,7 @@ use crate::{
     embedder::EncoderInfo,
     error::EncoderError,
     model,
-    prompter::Prompter,
+    prompter::{Eye, Prompter},
     thought::Markers,
 };
 
@@ -97,9 +97,7 @@ impl Encoder {
             return Err(refuse(format!("is {context_tokens}, must be at least {min}")));
         }
         let prompter = Prompter::of(&checkpoint, manifest, context_tokens - manifest.queries)?;
-        let mut info = describe_encoder(&checkpoint, &backbone, &adapters, options);
-        info.fingerprint =
-            fingerprint(&checkpoint, &adapters, &execution(&backbone, options), prompter.eye());
+        let info = describe_encoder(&checkpoint, &backbone, &adapters, prompter.eye(), options);
         tracing::info!(
             model = %info.model,
             device = %info.device,
@@ -150,12 +148,13 @@ fn describe_encoder(
     checkpoint: &Checkpoint,
     backbone: &Backbone,
     adapters: &Adapters,
+    eye: Option<&Eye>,
     options: &LoadOptions,
 ) -> EncoderInfo {
     let manifest = &adapters.manifest;
     EncoderInfo {
         model: checkpoint.name.clone(),
-        fingerprint: String::new(),
+        fingerprint: fingerprint(checkpoint, adapters, &execution(backbone, options), eye),
         dimension: adapters.pooler.dimension(checkpoint.config.hidden_size),
         context_tokens: options.context_tokens,
         trained: manifest.trained,

@@ -8,6 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    backbone::BackboneConfig,
     checkpoint::Checkpoint,
     model::{Inventory, TensorHeader},
 };
@@ -71,28 +72,9 @@ pub struct StoredAs {
 /// A decoder as it would be built, and its texts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShapeInspection {
-    /// Rows of the embedding table.
-    pub vocabulary: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width of the feed-forward network.
-    pub intermediate_size: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Heads of keys and values.
-    pub kv_heads: usize,
-    /// Width of a head.
-    pub head_dim: usize,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f32,
-    /// Epsilon of the norms.
-    pub rms_norm_eps: f32,
-    /// The longest context.
-    pub max_positions: usize,
-    /// Whether the head is the embedding table.
-    pub tied_embeddings: bool,
+    /// Shapes and constants, those of a vision tower included.
+    #[serde(flatten)]
+    pub config: BackboneConfig,
     /// Tokens of the tokenizer.
     pub tokenizer_tokens: usize,
     /// The token that begins a text.
@@ -157,19 +139,8 @@ impl ModelInspection {
 
 impl ShapeInspection {
     fn of(checkpoint: &Checkpoint) -> Self {
-        let config = &checkpoint.config;
         Self {
-            vocabulary: config.vocab_size,
-            hidden_size: config.hidden_size,
-            intermediate_size: config.intermediate_size,
-            layers: config.layers,
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            rope_theta: config.rope_theta,
-            rms_norm_eps: config.rms_norm_eps,
-            max_positions: config.max_positions,
-            tied_embeddings: config.tied_embeddings,
+            config: checkpoint.config.clone(),
             tokenizer_tokens: checkpoint.tokenizer.get_vocab_size(true),
             bos_token: checkpoint.bos_token.clone(),
             eos_token: checkpoint.eos_token.clone(),

@@ -54,6 +54,45 @@ macro_rules! add_quads {
     };
 }
 
+/// The loop over a block's weights, 64 bytes a round: `$round` adds to the sums. It has the
+/// registers `word0` and `word1`, `pair0` and `pair1`, `value` and `product` to itself, and
+/// the constants `$constant` beside `quad`, what `values` advances by.
+macro_rules! by_four {
+    (
+        $bytes:ident, $values:ident, $sums:ident, rounds: $rounds:expr, mask: $mask:expr,
+        constants: { $($constant:ident = $is:expr),+ }, round: [$($round:tt)+]
+    ) => {
+        let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *$sums;
+        // SAFETY: reads 64 bytes of weights in every round, and of the rows a quad each, with
+        // 4-bit weights another in the second half of the block, as the caller promises;
+        // writes nothing.
+        unsafe {
+            asm!(
+                "2:",
+                $($round)+
+                "add {bytes}, 64",
+                "add {values}, {quad}",
+                "dec {rounds}",
+                "jnz 2b",
+                bytes = inout(reg) $bytes => _,
+                values = inout(reg) $values => _,
+                rounds = inout(reg) $rounds => _,
+                $($constant = const $is,)+
+                mask = in(ymm_reg) $mask,
+                a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
+                b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
+                c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
+                d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
+                word0 = out(ymm_reg) _, word1 = out(ymm_reg) _,
+                pair0 = out(ymm_reg) _, pair1 = out(ymm_reg) _,
+                value = out(ymm_reg) _, product = out(ymm_reg) _,
+                options(nostack, readonly, pure),
+            );
+        }
+        *$sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+    };
+}
+
 /// Adds a block of 4-bit weights times four of the `M` rows of a tile, in int16.
 ///
 /// # Safety
@@ -65,12 +104,9 @@ pub(super) unsafe fn four_by_four<const M: usize>(
     values: *const i8,
     sums: &mut Sums,
 ) {
-    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
-    // SAFETY: reads 64 bytes of weights in every round, and of the rows a quad each at the
-    // start and one in the second half of the block, as the caller promises; writes nothing.
-    unsafe {
-        asm!(
-            "2:",
+    by_four!(
+        bytes, values, sums, rounds: FOUR_BYTES / 64, mask: _mm256_set1_epi16(15),
+        constants: { quad = 8 * M, half = 32 * M }, round: [
             "vmovdqu {word0}, ymmword ptr [{bytes}]",
             "vmovdqu {word1}, ymmword ptr [{bytes} + 32]",
             "vpand {pair0}, {word0}, {mask}",
@@ -101,27 +137,8 @@ pub(super) unsafe fn four_by_four<const M: usize>(
             add_pairs!("b", "{half} + 12"),
             add_pairs!("c", "{half} + 20"),
             add_pairs!("d", "{half} + 28"),
-            "add {bytes}, 64",
-            "add {values}, {quad}",
-            "dec {rounds}",
-            "jnz 2b",
-            bytes = inout(reg) bytes => _,
-            values = inout(reg) values => _,
-            rounds = inout(reg) FOUR_BYTES / 64 => _,
-            quad = const 8 * M,
-            half = const 32 * M,
-            mask = in(ymm_reg) _mm256_set1_epi16(15),
-            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
-            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
-            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
-            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
-            word0 = out(ymm_reg) _, word1 = out(ymm_reg) _,
-            pair0 = out(ymm_reg) _, pair1 = out(ymm_reg) _,
-            value = out(ymm_reg) _, product = out(ymm_reg) _,
-            options(nostack, readonly, pure),
-        );
-    }
-    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+        ]
+    );
 }
 
 /// Adds a block of 8-bit weights times four of the `M` rows of a tile, in int16.
@@ -135,12 +152,9 @@ pub(super) unsafe fn eight_by_four<const M: usize>(
     values: *const i8,
     sums: &mut Sums,
 ) {
-    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
-    // SAFETY: reads 64 bytes of weights and a quad of each row in every round, as the caller
-    // promises; writes nothing.
-    unsafe {
-        asm!(
-            "2:",
+    by_four!(
+        bytes, values, sums, rounds: EIGHT_BYTES / 64, mask: _mm256_set1_epi16(255),
+        constants: { quad = 8 * M }, round: [
             "vmovdqu {word0}, ymmword ptr [{bytes}]",
             "vmovdqu {word1}, ymmword ptr [{bytes} + 32]",
             "vpand {pair0}, {word0}, {mask}",
@@ -155,26 +169,8 @@ pub(super) unsafe fn eight_by_four<const M: usize>(
             add_pairs!("b", "12"),
             add_pairs!("c", "20"),
             add_pairs!("d", "28"),
-            "add {bytes}, 64",
-            "add {values}, {quad}",
-            "dec {rounds}",
-            "jnz 2b",
-            bytes = inout(reg) bytes => _,
-            values = inout(reg) values => _,
-            rounds = inout(reg) EIGHT_BYTES / 64 => _,
-            quad = const 8 * M,
-            mask = in(ymm_reg) _mm256_set1_epi16(255),
-            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
-            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
-            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
-            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
-            word0 = out(ymm_reg) _, word1 = out(ymm_reg) _,
-            pair0 = out(ymm_reg) _, pair1 = out(ymm_reg) _,
-            value = out(ymm_reg) _, product = out(ymm_reg) _,
-            options(nostack, readonly, pure),
-        );
-    }
-    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+        ]
+    );
 }
 
 /// Adds a block of 4-bit weights times four of the `M` rows of a tile, in int8; the sums
@@ -189,47 +185,25 @@ pub(super) unsafe fn narrow_four_by_four<const M: usize>(
     values: *const i8,
     sums: &mut Sums,
 ) {
-    let [[mut a0, mut a1], [mut b0, mut b1], [mut c0, mut c1], [mut d0, mut d1]] = *sums;
-    // SAFETY: reads 64 bytes of weights in every round, and of the rows a quad each at the
-    // start and one in the second half of the block, as the caller promises; writes nothing.
-    unsafe {
-        asm!(
-            "2:",
-            "vmovdqu {low0}, ymmword ptr [{bytes}]",
-            "vmovdqu {low1}, ymmword ptr [{bytes} + 32]",
-            "vpsrlw {high0}, {low0}, 4",
-            "vpsrlw {high1}, {low1}, 4",
-            "vpand {low0}, {low0}, {mask}",
-            "vpand {low1}, {low1}, {mask}",
-            "vpand {high0}, {high0}, {mask}",
-            "vpand {high1}, {high1}, {mask}",
-            add_quads!("low", "a", "0"),
-            add_quads!("high", "a", "{half} + 0"),
-            add_quads!("low", "b", "4"),
-            add_quads!("high", "b", "{half} + 4"),
-            add_quads!("low", "c", "8"),
-            add_quads!("high", "c", "{half} + 8"),
-            add_quads!("low", "d", "12"),
-            add_quads!("high", "d", "{half} + 12"),
-            "add {bytes}, 64",
-            "add {values}, {quad}",
-            "dec {rounds}",
-            "jnz 2b",
-            bytes = inout(reg) bytes => _,
-            values = inout(reg) values => _,
-            rounds = inout(reg) FOUR_BYTES / 64 => _,
-            quad = const 4 * M,
-            half = const 16 * M,
-            mask = in(ymm_reg) _mm256_set1_epi8(15),
-            a0 = inout(ymm_reg) a0, a1 = inout(ymm_reg) a1,
-            b0 = inout(ymm_reg) b0, b1 = inout(ymm_reg) b1,
-            c0 = inout(ymm_reg) c0, c1 = inout(ymm_reg) c1,
-            d0 = inout(ymm_reg) d0, d1 = inout(ymm_reg) d1,
-            low0 = out(ymm_reg) _, low1 = out(ymm_reg) _,
-            high0 = out(ymm_reg) _, high1 = out(ymm_reg) _,
-            value = out(ymm_reg) _, product = out(ymm_reg) _,
-            options(nostack, readonly, pure),
-        );
-    }
-    *sums = [[a0, a1], [b0, b1], [c0, c1], [d0, d1]];
+    by_four!(
+        bytes, values, sums, rounds: FOUR_BYTES / 64, mask: _mm256_set1_epi8(15),
+        constants: { quad = 4 * M, half = 16 * M }, round: [
+            "vmovdqu {word0}, ymmword ptr [{bytes}]",
+            "vmovdqu {word1}, ymmword ptr [{bytes} + 32]",
+            "vpsrlw {pair0}, {word0}, 4",
+            "vpsrlw {pair1}, {word1}, 4",
+            "vpand {word0}, {word0}, {mask}",
+            "vpand {word1}, {word1}, {mask}",
+            "vpand {pair0}, {pair0}, {mask}",
+            "vpand {pair1}, {pair1}, {mask}",
+            add_quads!("word", "a", "0"),
+            add_quads!("pair", "a", "{half} + 0"),
+            add_quads!("word", "b", "4"),
+            add_quads!("pair", "b", "{half} + 4"),
+            add_quads!("word", "c", "8"),
+            add_quads!("pair", "c", "{half} + 8"),
+            add_quads!("word", "d", "12"),
+            add_quads!("pair", "d", "{half} + 12"),
+        ]
+    );
 }

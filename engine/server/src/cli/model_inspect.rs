@@ -84,28 +84,36 @@ fn backbone(model: &ModelInspection) -> String {
     }
     rows.extend(model.weights_sha256.clone().map(|digest| row("sha256", digest)));
     if let Some(shape) = &model.shape {
-        let tied = if shape.tied_embeddings { ", tied" } else { "" };
+        let config = &shape.config;
+        let tied = if config.tied_embeddings { ", tied" } else { "" };
         rows.push(row(
             "shape",
             format!(
                 "{} layers of {} wide, feed-forward {}, {} heads of {} over {} of keys and values",
-                shape.layers,
-                shape.hidden_size,
-                shape.intermediate_size,
-                shape.heads,
-                shape.head_dim,
-                shape.kv_heads
+                config.layers,
+                config.hidden_size,
+                config.intermediate_size,
+                config.heads,
+                config.head_dim,
+                config.kv_heads
             ),
         ));
-        rows.push(row("vocabulary", format!("{}{tied}", figures(shape.vocabulary as u64))));
+        rows.push(row("vocabulary", format!("{}{tied}", figures(config.vocab_size as u64))));
         rows.push(row(
             "context",
             format!(
                 "{} tokens, rotary base {}",
-                figures(shape.max_positions as u64),
-                shape.rope_theta
+                figures(config.max_positions as u64),
+                config.rope_theta
             ),
         ));
+        if let Some(vision) = &config.vision {
+            let tower = format!(
+                "{} blocks of {} wide, patches of {}",
+                vision.depth, vision.hidden_size, vision.patch_size
+            );
+            rows.push(row("vision tower", tower));
+        }
         let tokens = figures(shape.tokenizer_tokens as u64);
         let bos = shape.bos_token.as_deref().unwrap_or("none");
         let ends = format!("begins with {bos}, ends with {}", shape.eos_token);

@@ -52,7 +52,7 @@ fn a_model_without_adapters() {
     for (key, name) in [
         ("layers", "num_hidden_layers"),
         ("hidden_size", "hidden_size"),
-        ("vocabulary", "vocab_size"),
+        ("vocab_size", "vocab_size"),
         ("kv_heads", "num_key_value_heads"),
     ] {
         assert_eq!(model["shape"][key], config[name], "{key}");
