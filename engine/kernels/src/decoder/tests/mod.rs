@@ -281,13 +281,11 @@ fn what_was_made_for_another_decoder_is_refused() {
             &mut [Span { len: usize::MAX, cache: &mut first }, Span { len: 3, cache: &mut second }];
         decoder.forward(&mut rows, spans, None);
     });
-    let (mut first, mut second) = (
-        decoder.new_cache_for(ActivationBits::Eight),
-        decoder.new_cache_for(ActivationBits::Sixteen),
-    );
+    let mut eight = decoder.new_cache_for(ActivationBits::Eight);
+    let mut sixteen = decoder.new_cache_for(ActivationBits::Sixteen);
     assert_panics("one rounding in a pass", || {
         let mut rows = decoder.embed(&[1, 2]);
-        let spans = &mut [Span { len: 1, cache: &mut first }, Span { len: 1, cache: &mut second }];
+        let spans = &mut [Span { len: 1, cache: &mut eight }, Span { len: 1, cache: &mut sixteen }];
         decoder.forward(&mut rows, spans, None);
     });
     assert_panics("whole rows", || drop(decoder.logits(&[0.0; 65])));
