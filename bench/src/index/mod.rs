@@ -68,6 +68,10 @@ pub(crate) struct IndexArguments {
     #[arg(long, value_delimiter = ',', default_value = "lancedb,chroma,qdrant,milvus")]
     databases: Vec<String>,
 
+    /// Measure nothing but our server beside the databases.
+    #[arg(long)]
+    only_databases: bool,
+
     /// The server's program; the one beside this program by default.
     #[arg(long)]
     twn: Option<PathBuf>,
@@ -116,7 +120,9 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
             }
         }
     }
-    rows.push(writes::measure(&arguments.folder, if arguments.quick { 50 } else { 400 })?);
+    if !arguments.only_databases {
+        rows.push(writes::measure(&arguments.folder, if arguments.quick { 50 } else { 400 })?);
+    }
     let report = Report { rows, environment: Environment::capture(None) };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -163,11 +169,16 @@ impl<'a> Bench<'a> {
 
     fn run(self, with_databases: bool) -> anyhow::Result<Vec<Row>> {
         let set = &self.data.name;
-        // Nothing else is in this folder: our server serves all of it.
-        let collections = self.arguments.folder.join("collections");
+        // Where our server looks for collections in its data folder.
+        let collections = self.arguments.folder.join("served/collections");
         let (folder, quantised_folder) = (collections.join("plain"), collections.join("sq8"));
         let mut rows = Vec::new();
         let (plain, own_build) = self.build(&folder, Quantization::None)?;
+        if self.arguments.only_databases {
+            let truth = self.truth(&plain.snapshot())?;
+            drop(plain);
+            return self.database_rows(&folder, &truth);
+        }
         let (quantised, quantised_build) = self.build(&quantised_folder, Quantization::Sq8)?;
         let peers = self.start_peers(own_build, &mut rows)?;
 

@@ -26,14 +26,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts `twn serve` over the folder that `collection`'s is in, with the model
-    /// that it is set up with, and connects to it.
+    /// Starts `twn serve` over the data folder in whose `collections` folder `collection`
+    /// is, with the model that it is set up with, and connects to it.
     pub(crate) fn start(
         program: &Path,
         collection: &Path,
         queries: &[UnitVector],
     ) -> anyhow::Result<Self> {
-        let data = collection.parent().context("the collection has no folder around it")?;
+        let data = collection.parent().and_then(Path::parent);
+        let data = data.context("the collection is in no data folder")?;
         let name = collection.file_name().and_then(|name| name.to_str());
         let collection = name.context("the collection's folder is no name")?.to_owned();
         let mut server = Command::new(program)

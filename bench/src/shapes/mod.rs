@@ -63,6 +63,8 @@ struct Row {
     /// The most memory that packing took at a time, packed weights included, if that is known;
     /// what is mapped of files is not counted.
     loading_bytes_max: Option<u64>,
+    /// The same as a share of the file's size; the target is 1.1 at most.
+    loading_share_of_file: Option<f64>,
     prefill_tokens_per_s: f64,
     decode_tokens_per_s: f64,
 }
@@ -143,13 +145,15 @@ fn measure(shape: Shape, precision: Precision, arguments: &ShapesArguments) -> a
         backbone.logits(hidden);
     }
     let decode_s = started.elapsed().as_secs_f64();
+    let file_bytes = config.parameters() * 2;
     Ok(Row {
         shape: shape.name(),
         precision: precision.name(),
         parameters: config.parameters(),
-        file_bytes: config.parameters() * 2,
+        file_bytes,
         weight_bytes: backbone.packed_bytes(),
         loading_bytes_max,
+        loading_share_of_file: loading_bytes_max.map(|bytes| bytes as f64 / file_bytes as f64),
         prefill_tokens_per_s: f64::from(arguments.prompt) / prefill_s,
         decode_tokens_per_s: f64::from(arguments.decode) / decode_s,
     })
@@ -164,6 +168,7 @@ fn table(rows: &[Row]) -> Table {
         "bf16 file, GiB",
         "packed, GiB",
         "most while packing, GiB",
+        "of the file",
         "prefill, tokens/s",
         "decode, tokens/s",
     ]);
@@ -176,6 +181,8 @@ fn table(rows: &[Row]) -> Table {
             gib(row.file_bytes),
             gib(row.weight_bytes as u64),
             row.loading_bytes_max.map_or("unknown".to_owned(), gib),
+            row.loading_share_of_file
+                .map_or("unknown".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
             format!("{:.1}", row.prefill_tokens_per_s),
             format!("{:.2}", row.decode_tokens_per_s),
         ]);

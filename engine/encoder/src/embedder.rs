@@ -115,6 +115,8 @@ pub trait Thought: Send {
     fn stop_reason(&self) -> Option<StopReason>;
     /// Ends the thought where it stands, for `reason`. Does nothing if it has ended.
     fn stop(&mut self, reason: StopReason);
+    /// Tokens that would run for the embedding after it, queries left out.
+    fn behind(&self) -> usize;
 }
 
 /// An embedding made after a thought.
@@ -151,15 +153,14 @@ pub trait Embedder: Send + 'static {
     /// Fails as a whole, and only by the encoder's fault.
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Self::Context>>, EncoderError>;
 
-    /// Opens a thought that continues from a prompt. Decodes nothing yet.
+    /// Opens thoughts that continue from prompts, in one batch. Decodes nothing yet.
     ///
     /// # Errors
-    /// Fails by the encoder's fault.
-    fn think(
+    /// Fails as a whole, and only by the encoder's fault.
+    fn open(
         &mut self,
-        context: Self::Context,
-        options: &ThoughtOptions,
-    ) -> Result<Self::Thought, EncoderError>;
+        prompts: Vec<(Self::Context, ThoughtOptions)>,
+    ) -> Result<Vec<Self::Thought>, EncoderError>;
 
     /// Decodes one token of every thought that has not ended.
     ///
@@ -167,9 +168,50 @@ pub trait Embedder: Send + 'static {
     /// Fails as a whole, and only by the encoder's fault.
     fn step(&mut self, thoughts: &mut [&mut Self::Thought]) -> Result<(), EncoderError>;
 
-    /// Embeds prompt and thought. An unfinished thought counts as ended by its budget.
+    /// Does a bounded part of what the embeddings after these thoughts will need, if much
+    /// of it has gathered; so none of them takes long when its thought ends. Tells whether
+    /// there was something to do.
+    ///
+    /// # Errors
+    /// Fails as a whole, and only by the encoder's fault.
+    fn catch_up(&mut self, thoughts: &mut [&mut Self::Thought]) -> Result<bool, EncoderError>;
+
+    /// Embeds prompts and thoughts, in one batch. Unfinished thoughts count as ended by
+    /// their budget.
+    ///
+    /// # Errors
+    /// Fails as a whole, and only by the encoder's fault.
+    fn finish(&mut self, thoughts: Vec<Self::Thought>) -> Result<Vec<Reasoned>, EncoderError>;
+
+    /// Opens one thought.
     ///
     /// # Errors
     /// Fails by the encoder's fault.
-    fn reasoned(&mut self, thought: Self::Thought) -> Result<Reasoned, EncoderError>;
+    fn think(
+        &mut self,
+        context: Self::Context,
+        options: &ThoughtOptions,
+    ) -> Result<Self::Thought, EncoderError> {
+        only(self.open(vec![(context, *options)])?)
+    }
+
+    /// Embeds one prompt and its thought.
+    ///
+    /// # Errors
+    /// Fails by the encoder's fault.
+    fn reasoned(&mut self, thought: Self::Thought) -> Result<Reasoned, EncoderError> {
+        only(self.finish(vec![thought])?)
+    }
+}
+
+/// The one answer of a batch of one.
+fn only<T>(answers: Vec<T>) -> Result<T, EncoderError> {
+    let count = answers.len();
+    match <[T; 1]>::try_from(answers) {
+        Ok([answer]) => Ok(answer),
+        Err(_) => {
+            let problem = format!("a batch of one was given {count} answers");
+            Err(EncoderError::Internal { problem })
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub enum FakeFailure {
     DirectAfter(u32),
     /// Every call of `step` after the first this many.
     StepAfter(u32),
-    /// Every call of `reasoned`.
+    /// Every call of `finish`.
     Reasoned,
 }
 
@@ -275,26 +275,14 @@ impl Embedder for FakeEmbedder {
         prompts.iter().map(direct).collect()
     }
 
-    fn think(
+    fn open(
         &mut self,
-        context: FakeContext,
-        options: &ThoughtOptions,
-    ) -> Result<FakeThought, EncoderError> {
-        // Greedy thoughts do not depend on the seed, as the model's do not.
-        let seed = if options.temperature > 0.0 { options.seed } else { 0 };
-        let mut thought = FakeThought {
-            prompt: context.prompt,
-            words: Vec::new(),
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            decoded: 0,
-            budget: options.token_budget,
-            room: context.room,
-            watch: options.convergence.map(ConvergenceWatch::new),
-            probes: 0,
-            stop_reason: None,
-        };
-        thought.stop_at_limits();
-        Ok(thought)
+        prompts: Vec<(FakeContext, ThoughtOptions)>,
+    ) -> Result<Vec<FakeThought>, EncoderError> {
+        Ok(prompts
+            .into_iter()
+            .map(|(context, options)| FakeThought::new(context, &options))
+            .collect())
     }
 
     fn step(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<(), EncoderError> {
@@ -319,23 +307,47 @@ impl Embedder for FakeEmbedder {
         Ok(())
     }
 
-    fn reasoned(&mut self, mut thought: FakeThought) -> Result<Reasoned, EncoderError> {
+    fn catch_up(&mut self, _: &mut [&mut FakeThought]) -> Result<bool, EncoderError> {
+        Ok(false)
+    }
+
+    fn finish(&mut self, thoughts: Vec<FakeThought>) -> Result<Vec<Reasoned>, EncoderError> {
         if self.options.failure == FakeFailure::Reasoned {
-            return Err(failed("reasoned"));
+            return Err(failed("finish"));
         }
-        thought.stop(StopReason::Budget);
-        let text = thought.words.join(" ");
-        Ok(Reasoned {
-            embedding: self.embed_after(&thought)?,
-            reasoning_tokens: thought.decoded,
-            query_tokens: QUERY_TOKENS * (1 + thought.probes),
-            stop_reason: thought.stop_reason.unwrap_or(StopReason::Budget),
-            thought: text,
-        })
+        let finish = |mut thought: FakeThought| {
+            thought.stop(StopReason::Budget);
+            Ok(Reasoned {
+                embedding: self.embed_after(&thought)?,
+                reasoning_tokens: thought.decoded,
+                query_tokens: QUERY_TOKENS * (1 + thought.probes),
+                stop_reason: thought.stop_reason.unwrap_or(StopReason::Budget),
+                thought: thought.words.join(" "),
+            })
+        };
+        thoughts.into_iter().map(finish).collect()
     }
 }
 
 impl FakeThought {
+    fn new(context: FakeContext, options: &ThoughtOptions) -> Self {
+        // Greedy thoughts do not depend on the seed, as the model's do not.
+        let seed = if options.temperature > 0.0 { options.seed } else { 0 };
+        let mut thought = Self {
+            prompt: context.prompt,
+            words: Vec::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            decoded: 0,
+            budget: options.token_budget,
+            room: context.room,
+            watch: options.convergence.map(ConvergenceWatch::new),
+            probes: 0,
+            stop_reason: None,
+        };
+        thought.stop_at_limits();
+        thought
+    }
+
     fn stop_at_limits(&mut self) {
         if self.decoded >= self.budget {
             self.stop(StopReason::Budget);
@@ -356,6 +368,10 @@ impl Thought for FakeThought {
 
     fn stop(&mut self, reason: StopReason) {
         self.stop_reason.get_or_insert(reason);
+    }
+
+    fn behind(&self) -> usize {
+        self.decoded as usize
     }
 }
 

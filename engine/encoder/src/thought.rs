@@ -5,6 +5,7 @@ use std::ops::Range;
 use tokenizers::Tokenizer;
 
 use crate::{
+    adapter::Interface,
     convergence::ConvergenceWatch,
     embedder::{Thought, ThoughtOptions},
     encoder::{Sequence, Start},
@@ -31,8 +32,10 @@ pub(crate) struct Markers {
 pub struct ModelThought {
     /// Prompt, opening marker and what was decoded, end-of-turn token excluded.
     pub(crate) sequence: Sequence,
+    /// Prompt and thought run under the embedding adapter too: the interface is `reencode`.
+    runs_again: bool,
     /// The same under the embedding adapter, as far as it has run there; `None` before it
-    /// has, and with the interface `cache`, where `sequence` serves both.
+    /// has, and where `sequence` serves both.
     pub(crate) again: Option<Sequence>,
     /// Where the prompt's content lies.
     pub(crate) content: Range<usize>,
@@ -94,6 +97,7 @@ impl ModelThought {
         options: &ThoughtOptions,
         markers: &Markers,
         room: u32,
+        interface: Interface,
     ) -> Self {
         if room > 0 {
             sequence.tokens.extend(&markers.open);
@@ -103,6 +107,7 @@ impl ModelThought {
         sequence.pooled[1] = begin..usize::MAX;
         let mut thought = Self {
             sequence,
+            runs_again: interface == Interface::Reencode,
             again: None,
             content,
             begin,
@@ -157,12 +162,6 @@ impl ModelThought {
     /// Where the tokens decoded so far lie.
     pub(crate) fn decoded_range(&self) -> Range<usize> {
         self.begin..self.sequence.tokens.len()
-    }
-
-    /// Tokens that have not run under the embedding adapter.
-    pub(crate) fn behind(&self) -> usize {
-        let run = self.again.as_ref().map_or(0, |again| again.tokens.len());
-        self.sequence.tokens.len() - run
     }
 
     /// What runs under the embedding adapter before the first decoded token.
@@ -226,6 +225,15 @@ impl Thought for ModelThought {
 
     fn stop(&mut self, reason: StopReason) {
         self.stop_reason.get_or_insert(reason);
+    }
+
+    fn behind(&self) -> usize {
+        let run = match &self.again {
+            Some(again) => again.tokens.len(),
+            None if self.runs_again => 0,
+            None => self.sequence.cache.len(),
+        };
+        self.sequence.tokens.len() - run
     }
 }
 

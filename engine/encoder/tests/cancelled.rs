@@ -35,6 +35,7 @@ fn thoughts_dropped_at_every_step_leak_no_page() {
                 break;
             }
             encoder.step(&mut going).expect("thinks");
+            encoder.catch_up(&mut going).expect("runs");
         }
         if finish {
             encoder.reasoned(dropped).expect("embeds");
@@ -43,6 +44,7 @@ fn thoughts_dropped_at_every_step_leak_no_page() {
         }
         while kept.stop_reason().is_none() {
             encoder.step(&mut [&mut kept]).expect("goes on alone");
+            encoder.catch_up(&mut [&mut kept]).expect("runs");
         }
         let embedding = encoder.reasoned(kept).expect("embeds").embedding;
         (encoder.free_cache_pages().expect("the fused pass"), embedding)

@@ -82,15 +82,14 @@ fn batches_equal_singles() {
 
         let options =
             ThoughtOptions { token_budget: 12, temperature: 0.8, seed: 3, convergence: None };
-        let mut thoughts: Vec<_> = batch
-            .into_iter()
-            .map(|direct| encoder.think(direct.context, &options).expect("opens"))
-            .collect();
+        let contexts = batch.into_iter().map(|direct| (direct.context, options)).collect();
+        let mut thoughts = encoder.open(contexts).expect("opens");
         while thoughts.iter().any(|thought| thought.stop_reason().is_none()) {
             encoder.step(&mut thoughts.iter_mut().collect::<Vec<_>>()).expect("steps");
         }
-        for (prompt, thought) in prompts.iter().zip(thoughts) {
-            let together = encoder.reasoned(thought).expect("embeds");
+        let together = encoder.finish(thoughts).expect("embeds");
+        assert_eq!(together.len(), prompts.len());
+        for (prompt, together) in prompts.iter().zip(together) {
             let alone = think(&mut setup.load(), prompt, &options);
             assert_eq!(together.thought, alone.thought);
             assert_eq!(together.reasoning_tokens, alone.reasoning_tokens);
@@ -249,6 +248,41 @@ fn a_thought_ends_when_its_embedding_has_settled() {
             // After 2, 4, .. 12 tokens; with the 13th the budget is spent.
             assert_eq!(probed.query_tokens - free.query_tokens, 6 * per_probe);
         }
+    }
+}
+
+#[test]
+fn catching_up_changes_when_tokens_run_and_nothing_else() {
+    for interface in INTERFACES {
+        let setup = Setup { interface, pooling: "queries+mean", ..Setup::with_adapters() };
+        let mut encoder = setup.load();
+        let prompt = prepare(&encoder, TEXTS[0]);
+        let run = |encoder: &mut Encoder, catches_up: bool| {
+            let context = direct(encoder, &prompt).context;
+            let mut thought = encoder.think(context, &greedy_options(70)).expect("opens");
+            let (mut caught_up, mut most_behind) = (0, 0);
+            while thought.stop_reason().is_none() {
+                encoder.step(&mut [&mut thought]).expect("steps");
+                most_behind = most_behind.max(thought.behind());
+                if catches_up && encoder.catch_up(&mut [&mut thought]).expect("runs") {
+                    caught_up += 1;
+                    assert_eq!(thought.behind(), 0);
+                }
+            }
+            (encoder.reasoned(thought).expect("embeds"), caught_up, most_behind)
+        };
+        let (apace, caught_up, behind) = run(&mut encoder, true);
+        let (late, none, far_behind) = run(&mut encoder, false);
+        assert_eq!(none, 0);
+        if interface == "reencode" {
+            assert!(caught_up >= 2 && behind <= 34, "{caught_up} times, {behind} tokens");
+            assert!(far_behind >= 70, "{far_behind}");
+        } else {
+            assert_eq!(caught_up, 0);
+            assert!(far_behind <= 3, "{far_behind}");
+        }
+        assert_eq!(apace.thought, late.thought);
+        assert!(error_between(&apace.embedding, &late.embedding) < 1e-5);
     }
 }
 

@@ -337,16 +337,7 @@ fn an_encoder_reads_pixels_again_under_the_embedding_adapter() {
         ..LoadOptions::new(folder("vl-tied"))
     };
     let mut encoder = Encoder::load(&options).expect("loads");
-    let case = case("twn", "mixed");
-    let vision = checkpoint.config.vision.as_ref().expect("a tower");
-    let (grids, patches) = patches(&case, vision.patch_width(), 11);
-    let prompt = Prompt {
-        tokens: case.tokens.clone(),
-        truncated: false,
-        content: 1..case.tokens.len(),
-        vision_tokens: case.types.iter().filter(|&&kind| kind != 0).count() as u32,
-        pictures: Some(Arc::new(Pictures { grids, patches })),
-    };
+    let prompt = mixed_prompt(&checkpoint);
     let got = encoder.direct(&[&prompt]).expect("it embeds").remove(0).embedding;
     let states = goldens("twn").floats("embedding");
     let width = checkpoint.config.hidden_size;
@@ -358,6 +349,40 @@ fn an_encoder_reads_pixels_again_under_the_embedding_adapter() {
     let want: Vec<f32> = sum.iter().map(|value| value / length).collect();
     let error = relative_error(&got, &want);
     assert!(error < ERROR_MAX, "{error}");
+}
+
+/// The adapters' case as a prompt, all but its first token its content.
+fn mixed_prompt(checkpoint: &Checkpoint) -> Prompt {
+    let case = case("twn", "mixed");
+    let vision = checkpoint.config.vision.as_ref().expect("a tower");
+    let (grids, patches) = patches(&case, vision.patch_width(), 11);
+    Prompt {
+        tokens: case.tokens.clone(),
+        truncated: false,
+        content: 1..case.tokens.len(),
+        vision_tokens: case.types.iter().filter(|&&kind| kind != 0).count() as u32,
+        pictures: Some(Arc::new(Pictures { grids, patches })),
+    }
+}
+
+#[test]
+fn a_released_folder_embeds_pictures_as_peft() {
+    let options = LoadOptions {
+        adapters: Some(folder("twn")),
+        precision: Precision::F32,
+        context_tokens: POSITIONS,
+        ..LoadOptions::new(folder("vl-tied"))
+    };
+    let mut encoder = Encoder::load(&options).expect("loads");
+    assert_eq!((encoder.info().interface, encoder.info().pooling), ("cache", "queries"));
+    assert_eq!(encoder.info().embedding_queries, 4);
+    let prompt = mixed_prompt(&checkpoint("vl-tied"));
+    let golden = goldens("released");
+    let got = encoder.direct(&[&prompt]).expect("it embeds").remove(0);
+    let error = relative_error(&got.embedding, &golden.floats("embedding"));
+    assert!(error < ERROR_MAX, "embedding: {error}");
+    let score = golden.floats("gate_score")[0];
+    assert!((got.gate_score - score).abs() < ERROR_MAX, "{} {score}", got.gate_score);
 }
 
 /// One mixture of text, images and videos.

@@ -204,30 +204,28 @@ impl Encoder {
         Ok(embeddings.into_iter().map(|embedding| (embedding, query_tokens)).collect())
     }
 
-    /// Runs what a thought has become under the embedding adapter, from where it has run
-    /// already.
-    fn encode_again(&mut self, thought: &mut ModelThought) -> Result<Sequence, EncoderError> {
-        let mut again = match thought.again.take() {
-            Some(again) => again,
-            None => self.prefill(Role::Embedding, vec![thought.start()])?.remove(0).0,
-        };
-        again.tokens.extend(&thought.sequence.tokens[again.tokens.len()..]);
-        again.pooled[1] = thought.sequence.pooled[1].clone();
-        run(&self.model, Role::Embedding, &mut [&mut again])?;
-        Ok(again)
-    }
-
-    /// Encodes again the thought that is furthest behind, if that is far: so the embedding
-    /// after a long thought keeps nobody waiting for long.
-    fn catch_up(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
-        if self.interface() != Interface::Reencode {
-            return Ok(());
+    /// Runs what thoughts have become under the embedding adapter, each from where it has
+    /// run already.
+    fn encode_again(
+        &mut self,
+        thoughts: &mut [&mut ModelThought],
+    ) -> Result<Vec<Sequence>, EncoderError> {
+        let starts: Vec<Start> = thoughts
+            .iter()
+            .filter(|thought| thought.again.is_none())
+            .map(|thought| thought.start())
+            .collect();
+        let mut started = self.prefill(Role::Embedding, starts)?.into_iter();
+        let mut agains = Vec::with_capacity(thoughts.len());
+        for thought in thoughts {
+            let again = thought.again.take().or_else(|| started.next().map(|(again, _)| again));
+            let Some(mut again) = again else { break };
+            again.tokens.extend(&thought.sequence.tokens[again.tokens.len()..]);
+            again.pooled[1] = thought.sequence.pooled[1].clone();
+            agains.push(again);
         }
-        let behind = thoughts.iter_mut().max_by_key(|thought| thought.behind());
-        if let Some(thought) = behind.filter(|thought| thought.behind() >= CATCH_UP_TOKENS) {
-            thought.again = Some(self.encode_again(thought)?);
-        }
-        Ok(())
+        run(&self.model, Role::Embedding, &mut agains.iter_mut().collect::<Vec<_>>())?;
+        Ok(agains)
     }
 
     /// Probes the embeddings of the thoughts whose turn it is, all of whose tokens have
@@ -245,10 +243,11 @@ impl Encoder {
                 self.embed_sequences(&mut sequences)?
             }
             Interface::Reencode => {
-                let mut probes = Vec::with_capacity(due.len());
-                for thought in &mut due {
-                    let mut again = self.encode_again(thought)?;
-                    probes.extend(self.embed_sequences(&mut [&mut again])?);
+                let mut due: Vec<&mut ModelThought> =
+                    due.iter_mut().map(|thought| &mut ***thought).collect();
+                let mut agains = self.encode_again(&mut due)?;
+                let probes = self.embed_sequences(&mut agains.iter_mut().collect::<Vec<_>>())?;
+                for (thought, again) in due.into_iter().zip(agains) {
                     thought.again = Some(again);
                 }
                 probes
@@ -293,33 +292,43 @@ impl Embedder for Encoder {
         Ok(directs)
     }
 
-    fn think(
+    fn open(
         &mut self,
-        context: Context,
-        options: &ThoughtOptions,
-    ) -> Result<ModelThought, EncoderError> {
-        let room = self.room(context.prompt_tokens());
-        let content = context.content;
-        let (start, again) = match context.state {
-            State::Warm(sequence) => {
-                return Ok(ModelThought::new(sequence, content, options, &self.markers, room));
-            }
-            State::Embedded(again) => {
-                let (tokens, sight) = (again.tokens.clone(), again.sight.clone());
-                (Start { tokens, content: content.clone(), sight }, Some(again))
-            }
-            State::Cold { tokens, sight } => {
-                let sight = match sight {
-                    Some(sight) => Some(sight),
-                    None => self.look(&tokens, context.pictures.as_ref())?,
-                };
-                (Start { tokens, content: content.clone(), sight }, None)
-            }
-        };
-        let (sequence, _) = self.prefill(Role::Reasoning, vec![start])?.remove(0);
-        let mut thought = ModelThought::new(sequence, content, options, &self.markers, room);
-        thought.again = again;
-        Ok(thought)
+        prompts: Vec<(Context, ThoughtOptions)>,
+    ) -> Result<Vec<ModelThought>, EncoderError> {
+        let mut opened = Vec::with_capacity(prompts.len());
+        let mut starts = Vec::new();
+        for (Context { content, pictures, state }, options) in prompts {
+            let (warm, again) = match state {
+                State::Warm(sequence) => (Some(sequence), None),
+                State::Embedded(again) => {
+                    let (tokens, sight) = (again.tokens.clone(), again.sight.clone());
+                    starts.push(Start { tokens, content: content.clone(), sight });
+                    (None, Some(again))
+                }
+                State::Cold { tokens, sight } => {
+                    let sight = match sight {
+                        Some(sight) => Some(sight),
+                        None => self.look(&tokens, pictures.as_ref())?,
+                    };
+                    starts.push(Start { tokens, content: content.clone(), sight });
+                    (None, None)
+                }
+            };
+            opened.push((warm, again, content, options));
+        }
+        let mut started = self.prefill(Role::Reasoning, starts)?.into_iter();
+        let mut thoughts = Vec::with_capacity(opened.len());
+        for (warm, again, content, options) in opened {
+            let sequence = warm.or_else(|| started.next().map(|(sequence, _)| sequence));
+            let Some(sequence) = sequence else { break };
+            let (room, interface) = (self.room(sequence.tokens.len()), self.interface());
+            let mut thought =
+                ModelThought::new(sequence, content, &options, &self.markers, room, interface);
+            thought.again = again;
+            thoughts.push(thought);
+        }
+        Ok(thoughts)
     }
 
     fn step(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<(), EncoderError> {
@@ -352,25 +361,49 @@ impl Embedder for Encoder {
         for (thought, logits) in live.iter_mut().zip(logits.chunks_exact(vocabulary)) {
             thought.take(logits, &self.markers, &self.tokenizer)?;
         }
-        self.catch_up(&mut live)
+        Ok(())
     }
 
-    fn reasoned(&mut self, mut thought: ModelThought) -> Result<Reasoned, EncoderError> {
-        let stop_reason = thought.finish(&self.markers);
-        let text = thought.text(&self.markers, &self.tokenizer)?;
-        let reasoning_tokens = thought.tokens();
-        let probe_tokens = thought.probe_tokens;
-        let mut sequence = match self.interface() {
-            Interface::Cache => {
-                let mut sequence = thought.sequence;
-                run(&self.model, Role::Reasoning, &mut [&mut sequence])?;
-                sequence
-            }
-            Interface::Reencode => self.encode_again(&mut thought)?,
+    /// With the interface `reencode`: runs the thought that is furthest behind under the
+    /// embedding adapter, if that is [`CATCH_UP_TOKENS`].
+    fn catch_up(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<bool, EncoderError> {
+        let behind = thoughts.iter_mut().max_by_key(|thought| thought.behind());
+        let Some(thought) = behind.filter(|thought| thought.behind() >= CATCH_UP_TOKENS) else {
+            return Ok(false);
         };
-        let (embedding, query_tokens) = self.embed_sequences(&mut [&mut sequence])?.remove(0);
-        let query_tokens = query_tokens + probe_tokens;
-        Ok(Reasoned { embedding, thought: text, reasoning_tokens, query_tokens, stop_reason })
+        if self.interface() != Interface::Reencode {
+            return Ok(false);
+        }
+        thought.again = self.encode_again(&mut [thought])?.pop();
+        Ok(true)
+    }
+
+    fn finish(&mut self, mut thoughts: Vec<ModelThought>) -> Result<Vec<Reasoned>, EncoderError> {
+        let mut endings = Vec::with_capacity(thoughts.len());
+        for thought in &mut thoughts {
+            let stop_reason = thought.finish(&self.markers);
+            let text = thought.text(&self.markers, &self.tokenizer)?;
+            endings.push((stop_reason, text, thought.tokens(), thought.probe_tokens));
+        }
+        let mut sequences = match self.interface() {
+            Interface::Cache => {
+                let mut sequences: Vec<Sequence> =
+                    thoughts.into_iter().map(|thought| thought.sequence).collect();
+                run(&self.model, Role::Reasoning, &mut sequences.iter_mut().collect::<Vec<_>>())?;
+                sequences
+            }
+            Interface::Reencode => {
+                self.encode_again(&mut thoughts.iter_mut().collect::<Vec<_>>())?
+            }
+        };
+        let embedded = self.embed_sequences(&mut sequences.iter_mut().collect::<Vec<_>>())?;
+        let reasoned = endings.into_iter().zip(embedded).map(|(ending, embedded)| {
+            let (stop_reason, thought, reasoning_tokens, probe_tokens) = ending;
+            let (embedding, query_tokens) = embedded;
+            let query_tokens = query_tokens + probe_tokens;
+            Reasoned { embedding, thought, reasoning_tokens, query_tokens, stop_reason }
+        });
+        Ok(reasoned.collect())
     }
 }
 

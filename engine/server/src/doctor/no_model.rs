@@ -52,6 +52,10 @@ impl Thought for Never {
     fn stop(&mut self, _: StopReason) {
         match *self {}
     }
+
+    fn behind(&self) -> usize {
+        match *self {}
+    }
 }
 
 struct NoPrompter;
@@ -78,15 +82,19 @@ impl Embedder for NoModel {
         refused()
     }
 
-    fn think(&mut self, context: Never, _: &ThoughtOptions) -> Result<Never, EncoderError> {
-        match context {}
+    fn open(&mut self, _: Vec<(Never, ThoughtOptions)>) -> Result<Vec<Never>, EncoderError> {
+        refused()
     }
 
     fn step(&mut self, _: &mut [&mut Never]) -> Result<(), EncoderError> {
         refused()
     }
 
-    fn reasoned(&mut self, thought: Never) -> Result<Reasoned, EncoderError> {
-        match thought {}
+    fn catch_up(&mut self, _: &mut [&mut Never]) -> Result<bool, EncoderError> {
+        refused()
+    }
+
+    fn finish(&mut self, _: Vec<Never>) -> Result<Vec<Reasoned>, EncoderError> {
+        refused()
     }
 }

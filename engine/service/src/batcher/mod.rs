@@ -1,12 +1,13 @@
 //! The model thread: owns the embedder and decides what it runs next.
 //!
-//! One round embeds one batch of direct inputs, opens one thought, decodes one token of
-//! every live thought, and embeds after one thought that has ended. So a direct input
-//! that is next in line waits for one round at most, however long the thoughts are and
-//! however many there are. [`direct`] says who is next, [`thoughts`]
-//! who thinks, [`pressure`](crate::pressure) what load and deadlines do to thoughts. Before each round,
-//! inputs whose call has ended are dropped: cancellation takes effect at every decoded
-//! token.
+//! One round embeds one batch of direct inputs and does four pieces of work for thoughts:
+//! it opens some, decodes one token of every live one, encodes again one that has grown
+//! long, and embeds after some that have ended. Each piece is small, and between two of
+//! them searches that have come in are embedded. So a search that is next in line waits for
+//! one piece at most, however long the thoughts are and however many there are. [`direct`]
+//! says who is next, [`thoughts`] who thinks, [`pressure`](crate::pressure) what load and
+//! deadlines do to thoughts. Before each round, inputs whose call has ended are dropped:
+//! cancellation takes effect at every decoded token.
 
 mod answer;
 mod direct;
@@ -61,7 +62,7 @@ impl Batcher {
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(queue);
         let thread = std::thread::Builder::new().name("twn-model".into()).spawn(move || {
-            ModelThread::new(embedder, shares).run(&inbox);
+            ModelThread::new(embedder, shares).run(inbox);
         })?;
         Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }

@@ -16,6 +16,8 @@ use crate::gate_curve::GateCurve;
 pub(super) struct ModelThread<E: Embedder> {
     pub(super) embedder: E,
     shares: Shares,
+    /// Where inputs come from; `None` when no more will come.
+    inbox: Option<mpsc::Receiver<Job>>,
     pub(super) queue: DirectQueue,
     pub(super) thoughts: Thoughts<E>,
 }
@@ -24,27 +26,17 @@ impl<E: Embedder> ModelThread<E> {
     pub(super) fn new(embedder: E, shares: Shares) -> Self {
         let curve = GateCurve::new(&embedder.info().gate_curve);
         let thoughts = Thoughts::new(shares, curve);
-        Self { embedder, shares, queue: DirectQueue::default(), thoughts }
+        Self { embedder, shares, inbox: None, queue: DirectQueue::default(), thoughts }
     }
 
     /// Works until the other side is closed and nothing is left to do.
-    pub(super) fn run(mut self, inbox: &mpsc::Receiver<Job>) {
-        let mut open = true;
-        while open || self.has_work() {
-            if open && !self.has_work() {
-                match inbox.recv() {
-                    Ok(job) => self.queue.push(job),
-                    Err(mpsc::RecvError) => open = false,
-                }
-            }
-            loop {
-                match inbox.try_recv() {
-                    Ok(job) => self.queue.push(job),
-                    Err(mpsc::TryRecvError::Empty) => break,
-                    Err(mpsc::TryRecvError::Disconnected) => {
-                        open = false;
-                        break;
-                    }
+    pub(super) fn run(mut self, inbox: mpsc::Receiver<Job>) {
+        self.inbox = Some(inbox);
+        loop {
+            if !self.has_work() {
+                match self.inbox.as_ref().map(mpsc::Receiver::recv) {
+                    Some(Ok(job)) => self.queue.push(job),
+                    Some(Err(mpsc::RecvError)) | None => return,
                 }
             }
             self.round();
@@ -58,15 +50,43 @@ impl<E: Embedder> ModelThread<E> {
     /// Does a bounded amount of everything that there is to do.
     pub(super) fn round(&mut self) {
         let started = Instant::now();
-        self.queue.drop_ended();
+        self.take_arrivals();
         self.thoughts.drop_ended();
         self.embed_one_batch();
-        self.thoughts.open(&mut self.embedder, self.queue.search_tokens());
-        let is_decoding = self.thoughts.is_decoding();
-        self.thoughts.step(&mut self.embedder);
+        self.thoughts.stop_late();
+        if self.thoughts.open(&mut self.embedder, self.queue.search_tokens()) {
+            self.let_searches_pass();
+        }
+        let is_decoding = self.thoughts.step(&mut self.embedder);
+        if is_decoding {
+            self.let_searches_pass();
+        }
+        if self.thoughts.catch_up(&mut self.embedder) {
+            self.let_searches_pass();
+        }
         self.thoughts.finish(&mut self.embedder);
         if is_decoding {
             self.thoughts.pace.round.add(started.elapsed());
+        }
+    }
+
+    /// Queues what has come in, and drops from the queue whose call has ended.
+    fn take_arrivals(&mut self) {
+        while let Some(inbox) = &self.inbox {
+            match inbox.try_recv() {
+                Ok(job) => self.queue.push(job),
+                Err(mpsc::TryRecvError::Empty) => break,
+                Err(mpsc::TryRecvError::Disconnected) => self.inbox = None,
+            }
+        }
+        self.queue.drop_ended();
+    }
+
+    /// Between two pieces of thought work: embeds a batch if a search waits for it.
+    fn let_searches_pass(&mut self) {
+        self.take_arrivals();
+        if self.queue.search_tokens() > 0 {
+            self.embed_one_batch();
         }
     }
 

@@ -175,12 +175,11 @@ impl Embedder for Counting {
         Ok(made)
     }
 
-    fn think(
+    fn open(
         &mut self,
-        context: FakeContext,
-        options: &ThoughtOptions,
-    ) -> Result<FakeThought, EncoderError> {
-        self.inner.think(context, options)
+        prompts: Vec<(FakeContext, ThoughtOptions)>,
+    ) -> Result<Vec<FakeThought>, EncoderError> {
+        self.inner.open(prompts)
     }
 
     fn step(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<(), EncoderError> {
@@ -192,9 +191,13 @@ impl Embedder for Counting {
         Ok(())
     }
 
-    fn reasoned(&mut self, thought: FakeThought) -> Result<Reasoned, EncoderError> {
-        let made = self.inner.reasoned(thought)?;
-        let query_tokens = made.query_tokens;
+    fn catch_up(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<bool, EncoderError> {
+        self.inner.catch_up(thoughts)
+    }
+
+    fn finish(&mut self, thoughts: Vec<FakeThought>) -> Result<Vec<Reasoned>, EncoderError> {
+        let made = self.inner.finish(thoughts)?;
+        let query_tokens = made.iter().map(|reasoned| reasoned.query_tokens).sum();
         self.totals.add(TokenCost { query_tokens, ..TokenCost::default() });
         Ok(made)
     }

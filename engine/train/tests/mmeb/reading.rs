@@ -45,20 +45,23 @@ impl Embedder for Reading {
         self.inner.direct(prompts)
     }
 
-    fn think(
+    fn open(
         &mut self,
-        context: FakeContext,
-        options: &ThoughtOptions,
-    ) -> Result<FakeThought, EncoderError> {
-        self.inner.think(context, options)
+        prompts: Vec<(FakeContext, ThoughtOptions)>,
+    ) -> Result<Vec<FakeThought>, EncoderError> {
+        self.inner.open(prompts)
     }
 
     fn step(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<(), EncoderError> {
         self.inner.step(thoughts)
     }
 
-    fn reasoned(&mut self, thought: FakeThought) -> Result<Reasoned, EncoderError> {
-        self.inner.reasoned(thought)
+    fn catch_up(&mut self, thoughts: &mut [&mut FakeThought]) -> Result<bool, EncoderError> {
+        self.inner.catch_up(thoughts)
+    }
+
+    fn finish(&mut self, thoughts: Vec<FakeThought>) -> Result<Vec<Reasoned>, EncoderError> {
+        self.inner.finish(thoughts)
     }
 }
 
