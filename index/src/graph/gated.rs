@@ -9,10 +9,13 @@
 
 use super::{
     file::Edges,
-    scratch::{Key, Scratch, key, row_of},
+    scratch::{Key, Scratch, Visited, key, row_of},
     walk::{Adjacency, Space, Walk, Walked},
 };
 use std::cmp::Reverse;
+
+/// Lists of neighbours that are fetched before they are read.
+const DETOURS_AHEAD: usize = 8;
 
 impl<S: Space> Walk<'_, S> {
     /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
@@ -129,34 +132,54 @@ impl<S: Space> Walk<'_, S> {
             pending.clear();
             detours.clear();
             for &neighbour in edges.of(row) {
-                if !is_admitted(neighbour) {
-                    detours.push(neighbour);
-                } else if visited.insert(neighbour) {
+                if visited.contains(neighbour) {
+                    continue;
+                }
+                if is_admitted(neighbour) {
+                    visited.insert(neighbour);
                     pending.push(neighbour);
+                } else {
+                    detours.push(neighbour);
                 }
             }
-            go_round(edges, detours, self.breadth, pending, |row| {
-                is_admitted(row) && visited.insert(row)
-            });
+            go_round(edges, detours, self.breadth, is_admitted, visited, pending);
         }
         Walked { distance_computations: computed, is_complete: true }
     }
 }
 
-/// Adds what is wanted of the neighbours of `detours`, until `pending` has
-/// `breadth` rows.
+/// Adds the admitted neighbours of `detours` that have not been visited, until `pending`
+/// has `breadth` rows. A detour whose neighbours were all looked at counts as visited: it
+/// has nothing more to give.
 fn go_round(
     edges: &Edges,
     detours: &[u32],
     breadth: usize,
+    is_admitted: impl Fn(u32) -> bool,
+    visited: &mut Visited,
     pending: &mut Vec<u32>,
-    mut is_wanted: impl FnMut(u32) -> bool,
 ) {
-    detours.iter().for_each(|&detour| edges.prefetch(detour));
-    for &detour in detours {
+    detours.iter().take(DETOURS_AHEAD).for_each(|&detour| edges.prefetch(detour));
+    for (index, &detour) in detours.iter().enumerate() {
         if pending.len() >= breadth {
             return;
         }
-        pending.extend(edges.of(detour).iter().filter(|&&row| is_wanted(row)));
+        if let Some(&upcoming) = detours.get(index + DETOURS_AHEAD) {
+            edges.prefetch(upcoming);
+        }
+        visited.insert(detour);
+        let neighbours = edges.of(detour);
+        // Without a branch for each neighbour: most are not wanted, but nobody knows which.
+        let start = pending.len();
+        pending.resize(start + neighbours.len(), 0);
+        let mut end = start;
+        for &row in neighbours {
+            pending[end] = row;
+            end += usize::from(is_admitted(row) & !visited.contains(row));
+        }
+        pending.truncate(end);
+        for &row in &pending[start..] {
+            visited.insert(row);
+        }
     }
 }

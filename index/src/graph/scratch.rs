@@ -47,6 +47,12 @@ impl Visited {
         }
     }
 
+    /// Tells whether a row is marked.
+    #[inline]
+    pub(super) fn contains(&self, row: u32) -> bool {
+        self.words[(row / 64) as usize] >> (row % 64) & 1 == 1
+    }
+
     /// Marks a row, and tells whether it is the first time in this walk.
     #[inline]
     pub(super) fn insert(&mut self, row: u32) -> bool {
