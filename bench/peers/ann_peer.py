@@ -115,7 +115,8 @@ class LanceDb(Database):
         self.table.wait_for_index(["vector_idx"])
 
     def one(self, query, k, ef):
-        search = self.table.search(query).distance_type("dot").nprobes(1).ef(ef)
+        # Refining takes four times the hits from the graph, which wants to be as wide.
+        search = self.table.search(query).distance_type("dot").nprobes(1).ef(max(ef, 4 * k))
         found = search.refine_factor(4).select(["id", "_distance"]).limit(k).to_arrow()
         return found["id"].to_pylist()
 

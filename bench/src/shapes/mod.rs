@@ -2,6 +2,8 @@
 //!
 //! Weights are random in the shapes of published models, since speed and memory depend on
 //! shapes and not on values. Nothing is read from disk, so loading times are not measured.
+//! Each row has a process of its own: what an allocator keeps of one would hide what the
+//! next one takes.
 //!
 //! | module | owns |
 //! |---|---|
@@ -13,12 +15,16 @@ mod memory;
 mod random;
 mod shape;
 
-use std::{io::Write, time::Instant};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use twn_encoder::{
     Precision,
     backbone::{Backbone, FusedOptions, KvCache, Span},
@@ -51,10 +57,10 @@ pub(crate) struct ShapesArguments {
 }
 
 /// One shape at one precision.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Row {
-    shape: &'static str,
-    precision: &'static str,
+    shape: String,
+    precision: String,
     parameters: u64,
     /// Of a file of these weights in bf16.
     file_bytes: u64,
@@ -70,48 +76,89 @@ struct Row {
 }
 
 /// A shape that was passed over.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Skipped {
-    shape: &'static str,
-    precision: &'static str,
+    shape: String,
+    precision: String,
     reason: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Findings {
+    rows: Vec<Row>,
+    skipped: Vec<Skipped>,
 }
 
 #[derive(Debug, Serialize)]
 struct Report {
-    rows: Vec<Row>,
-    skipped: Vec<Skipped>,
+    #[serde(flatten)]
+    findings: Findings,
     environment: Environment,
 }
 
 /// Runs the measurement and prints what it found.
 pub(crate) fn main(arguments: &ShapesArguments) -> anyhow::Result<()> {
-    let mut report =
-        Report { rows: Vec::new(), skipped: Vec::new(), environment: Environment::capture(None) };
+    let environment = Environment::capture(None);
+    let mut findings = Findings::default();
+    let is_only_one = arguments.shapes.len() * arguments.precisions.len() == 1;
     for &shape in &arguments.shapes {
         for &precision in &arguments.precisions {
-            let (shape_name, name) = (shape.name(), precision.name());
-            if let Err(reason) = memory::check_room(shape.bytes(precision)) {
-                let skipped = Skipped { shape: shape_name, precision: name, reason };
-                report.skipped.push(skipped);
-                continue;
-            }
-            eprintln!("measuring {shape_name} in {name}");
-            let row = measure(shape, precision, arguments);
-            report.rows.push(row.with_context(|| format!("{shape_name} in {name}"))?);
+            let found = if is_only_one {
+                findings_here(shape, precision, arguments)
+            } else {
+                eprintln!("measuring {} in {}", shape.name(), precision.name());
+                findings_apart(shape, precision, arguments)
+            };
+            let found = found.with_context(|| format!("{} in {precision:?}", shape.name()))?;
+            findings.rows.extend(found.rows);
+            findings.skipped.extend(found.skipped);
         }
     }
     let mut output = std::io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut output, &report)?;
+        serde_json::to_writer_pretty(&mut output, &Report { findings, environment })?;
         writeln!(output)?;
     } else {
-        writeln!(output, "{}", table(&report.rows))?;
-        for Skipped { shape, precision, reason } in &report.skipped {
+        writeln!(output, "{}", table(&findings.rows))?;
+        for Skipped { shape, precision, reason } in &findings.skipped {
             writeln!(output, "{shape} in {precision} was passed over: {reason}")?;
         }
     }
     Ok(())
+}
+
+/// Measures one row, if there is room for it.
+fn findings_here(
+    shape: Shape,
+    precision: Precision,
+    arguments: &ShapesArguments,
+) -> anyhow::Result<Findings> {
+    let mut findings = Findings::default();
+    match memory::check_room(shape.bytes(precision)) {
+        Ok(()) => findings.rows.push(measure(shape, precision, arguments)?),
+        Err(reason) => {
+            let (shape, precision) = (shape.name().to_owned(), precision.name().to_owned());
+            findings.skipped.push(Skipped { shape, precision, reason });
+        }
+    }
+    Ok(findings)
+}
+
+/// Measures one row in a process of its own.
+fn findings_apart(
+    shape: Shape,
+    precision: Precision,
+    arguments: &ShapesArguments,
+) -> anyhow::Result<Findings> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["shapes", "--json", "--shapes", shape.name(), "--precisions", precision.name()])
+        .args(["--prompt", &arguments.prompt.to_string()])
+        .args(["--decode", &arguments.decode.to_string()])
+        .args(["--threads", &arguments.threads.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the process that measures it ended with {}", output.status);
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn measure(shape: Shape, precision: Precision, arguments: &ShapesArguments) -> anyhow::Result<Row> {
@@ -147,8 +194,8 @@ fn measure(shape: Shape, precision: Precision, arguments: &ShapesArguments) -> a
     let decode_s = started.elapsed().as_secs_f64();
     let file_bytes = config.parameters() * 2;
     Ok(Row {
-        shape: shape.name(),
-        precision: precision.name(),
+        shape: shape.name().to_owned(),
+        precision: precision.name().to_owned(),
         parameters: config.parameters(),
         file_bytes,
         weight_bytes: backbone.packed_bytes(),
@@ -175,8 +222,8 @@ fn table(rows: &[Row]) -> Table {
     for row in rows {
         let gib = |bytes: u64| format!("{:.2}", bytes as f64 / f64::from(1 << 30));
         table.add_row([
-            row.shape.to_owned(),
-            row.precision.to_owned(),
+            row.shape.clone(),
+            row.precision.clone(),
             format!("{:.2} G", row.parameters as f64 / 1e9),
             gib(row.file_bytes),
             gib(row.weight_bytes as u64),

@@ -12,7 +12,6 @@ mod embedder;
 mod encoder;
 mod error;
 mod fake;
-mod fake_eye;
 mod gate;
 mod inspect;
 mod pictures;

@@ -82,12 +82,13 @@ impl Row {
         let count = per_query.len().max(1) as f64;
         let scores: Vec<QueryScores> = per_query.iter().map(|one| one.scores).collect();
         let thoughts = per_query.iter().filter_map(|one| one.reasoning_tokens);
-        let tokens: f64 = thoughts.clone().map(f64::from).sum();
+        // In integers: the sum of no floats is -0.
+        let tokens: u64 = thoughts.clone().map(u64::from).sum();
         Self {
             system,
             scores: QueryScores::mean(&scores),
             think_rate: mode.map(|_| thoughts.count() as f64 / count),
-            reasoning_tokens_per_query: mode.map(|_| tokens / count),
+            reasoning_tokens_per_query: mode.map(|_| tokens as f64 / count),
             mode: mode.map(str::to_owned),
             ..Self::default()
         }

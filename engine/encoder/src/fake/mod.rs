@@ -7,22 +7,26 @@
 //! thought moves the embedding a little, so that both routes can be told apart; the more
 //! words a text has, the less. So the similarity asked for decides about convergence.
 
-use std::{sync::Arc, thread::sleep, time::Duration};
+mod eye;
+mod options;
+
+use std::{sync::Arc, thread::sleep};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+pub use options::{FakeFailure, FakeOptions};
+
 use crate::{
-    adapter::GatePoint,
     content::{EncodeInput, Part},
     convergence::ConvergenceWatch,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
-    fake_eye::FakeEye,
     policy::StopReason,
     pooling::unit,
 };
+use eye::FakeEye;
 
 /// Gate score of questions and long texts.
 const SCORE_THINK: f32 = 0.9;
@@ -32,45 +36,6 @@ const SCORE_DIRECT: f32 = 0.1;
 const QUERY_TOKENS: u32 = 8;
 /// Tokens before the content: one that stands for the instruction.
 const PREFIX_TOKENS: usize = 1;
-
-/// How a [`FakeEmbedder`] behaves.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FakeOptions {
-    /// Length of the embeddings.
-    pub dimension: usize,
-    /// The most tokens that prompt, thought and queries may have together.
-    pub context_tokens: usize,
-    /// Texts of more words than this are thought about, as questions are.
-    pub direct_words_max: usize,
-    /// Tokens after which a thought closes by itself, closing marker included.
-    pub thought_tokens: u32,
-    /// How long each batch of direct embeddings takes.
-    pub direct_delay: Duration,
-    /// How long each decoding step takes, whatever the number of thoughts.
-    pub step_delay: Duration,
-    /// The gate's curve that it claims.
-    pub gate_curve: Vec<GatePoint>,
-    /// Reads images, videos and pages: near pictures share tokens. Else they are refused.
-    pub reads_media: bool,
-    /// What fails.
-    pub failure: FakeFailure,
-    /// Part of the fingerprint; another seed is another encoder with other embeddings.
-    pub seed: u64,
-}
-
-/// What a [`FakeEmbedder`] fails at, with [`EncoderError::Internal`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FakeFailure {
-    /// Nothing.
-    #[default]
-    Never,
-    /// Every call of `direct` after the first this many.
-    DirectAfter(u32),
-    /// Every call of `step` after the first this many.
-    StepAfter(u32),
-    /// Every call of `finish`.
-    Reasoned,
-}
 
 /// An embedder without a model.
 #[derive(Debug)]
@@ -107,23 +72,6 @@ pub struct FakeThought {
 struct FakePrompter {
     prompt_tokens_max: usize,
     eye: Option<FakeEye>,
-}
-
-impl Default for FakeOptions {
-    fn default() -> Self {
-        Self {
-            dimension: 32,
-            context_tokens: 512,
-            direct_words_max: 32,
-            thought_tokens: 6,
-            direct_delay: Duration::ZERO,
-            step_delay: Duration::ZERO,
-            gate_curve: Vec::new(),
-            reads_media: false,
-            failure: FakeFailure::Never,
-            seed: 0,
-        }
-    }
 }
 
 impl FakeEmbedder {
