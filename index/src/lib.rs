@@ -83,6 +83,7 @@ mod graph;
 mod manifest;
 #[doc(hidden)]
 pub mod parse;
+mod projection;
 mod schema;
 mod segment;
 mod simd;
@@ -108,6 +109,7 @@ pub use error::IndexError;
 pub use filter::{
     FieldValue, Filter, MAX_FIELD_BYTES, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES,
 };
+pub use projection::Projection;
 pub use schema::{FieldInfo, FieldKind, MAX_INTEGER, MAX_SCHEMA_FIELDS, Schema, parse_instant};
 pub use snapshot::{
     Filtering, Hit, MAX_LIMIT, MIN_RECALL_TARGET, Plan, Ranked, Ranking, SearchOptions,

@@ -7,8 +7,13 @@ use std::{
     ptr::NonNull,
 };
 
+use crate::huge::HugeRange;
+
 /// Bytes of a cache line, and of the widest vector.
 const ALIGN: usize = 64;
+
+/// Bytes from which on a lasting buffer lies in huge pages.
+const LASTING_MIN: usize = 16 << 10;
 
 /// Values for which all bits zero is a valid value, so that zeroed memory holds them.
 ///
@@ -31,6 +36,8 @@ unsafe impl Number for half::f16 {}
 pub(crate) struct Buffer<T: Number> {
     start: NonNull<T>,
     len: usize,
+    /// Whose memory it is; the allocator's if none.
+    range: Option<HugeRange>,
 }
 
 // SAFETY: the buffer owns its numbers, as a `Box<[T]>` does.
@@ -45,14 +52,30 @@ impl<T: Number> Buffer<T> {
     /// Panics when the size overflows an address.
     pub(crate) fn zeros(len: usize) -> Self {
         if len == 0 {
-            return Self { start: NonNull::dangling(), len };
+            return Self { start: NonNull::dangling(), len, range: None };
         }
         let layout = Self::layout(len);
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         match NonNull::new(start.cast::<T>()) {
-            Some(start) => Self { start, len },
+            Some(start) => Self { start, len, range: None },
             None => handle_alloc_error(layout),
+        }
+    }
+
+    /// Allocates `len` zeros for good, in huge pages where the system has them: for
+    /// weights, not for what comes and goes. Small ones are left to the allocator.
+    ///
+    /// # Panics
+    /// Panics when the size overflows an address.
+    pub(crate) fn lasting(len: usize) -> Self {
+        let bytes = Self::layout(len).size();
+        if bytes < LASTING_MIN {
+            return Self::zeros(len);
+        }
+        match HugeRange::zeros(bytes) {
+            Some(range) => Self { start: range.start().cast(), len, range: Some(range) },
+            None => Self::zeros(len),
         }
     }
 
@@ -83,7 +106,7 @@ impl<T: Number> Default for Buffer<T> {
 
 impl<T: Number> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.len > 0 {
+        if self.len > 0 && self.range.is_none() {
             // SAFETY: allocated by `zeros` with the same layout.
             unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.len)) };
         }

@@ -20,6 +20,7 @@ mod decoder;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod huge;
 mod isa;
 mod kernels;
 mod kv;

@@ -15,6 +15,7 @@ use crate::{
     limits::Limits,
     policy::{PolicyDefaults, PolicyRequest},
     pressure::PressureOptions,
+    search_pool::SearchPool,
 };
 
 /// How an engine is set up.
@@ -57,7 +58,7 @@ impl Default for BatchOptions {
 pub struct Engine {
     pub(crate) encoder: EncoderHandle,
     pub(crate) collections: Arc<Collections>,
-    pub(crate) search_pool: rayon::ThreadPool,
+    pub(crate) search_pool: SearchPool,
     pub(crate) limits: Limits,
     policy: PolicyDefaults,
 }
@@ -80,11 +81,8 @@ impl Engine {
 
         let collections =
             Collections::open(&options.data, &limits).map_err(|e| internal(e.to_string()))?;
-        let search_pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.search_threads)
-            .thread_name(|i| format!("twn-search-{i}"))
-            .build()
-            .map_err(|e| internal(e.to_string()))?;
+        let search_pool =
+            SearchPool::start(options.search_threads).map_err(|e| internal(e.to_string()))?;
 
         let (info, prompter) = (embedder.info().clone(), embedder.prompter());
         let shares = Shares {

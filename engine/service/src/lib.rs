@@ -29,6 +29,7 @@ mod maintenance;
 mod policy;
 mod pressure;
 mod search;
+mod search_pool;
 mod timings;
 mod writer;
 
@@ -55,6 +56,6 @@ pub use twn_encoder::{
 pub use twn_index::{
     CollectionConfig, Compacted, CompactionConfig, Damage, Durability, FieldInfo, FieldKind,
     FieldValue, Filter, Filtering, Hit, HnswConfig, MAX_FILTER_CLAUSES, MAX_FILTER_DEPTH,
-    MIN_RECALL_TARGET, Plan, Quantization, SavedSnapshot, Schema, Stats, StoredDocument, Strategy,
-    Verified,
+    MIN_RECALL_TARGET, Plan, Projection, Quantization, SavedSnapshot, Schema, Stats,
+    StoredDocument, Strategy, Verified,
 };

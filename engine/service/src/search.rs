@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
 use twn_encoder::{Content, EmbedKind, EncodeInput, Route, RouteReason, Usage};
-use twn_index::{Filter, Hit, MIN_RECALL_TARGET, Plan, SearchOptions, StoredDocument, UnitVector};
+use twn_index::{
+    Filter, Hit, IndexError, MIN_RECALL_TARGET, Plan, Projection, SearchOptions, Snapshot,
+    StoredDocument, UnitVector,
+};
 
 use crate::{
     batcher::Lane,
@@ -52,6 +54,8 @@ pub struct SearchRequest {
     pub recall_target: Option<f32>,
     /// Compare with every document instead of walking the graph.
     pub exact: bool,
+    /// What to read of each hit.
+    pub projection: Projection,
     /// Rank by both embeddings of the query, whatever its route.
     pub explain: bool,
 }
@@ -140,10 +144,14 @@ impl Engine {
             recall_target: request.recall_target,
             exact: request.exact,
             filter: request.filter,
+            projection: request.projection,
         };
 
         let searching = Instant::now();
-        let searched = self.read(&hosted, call, move |snapshot| {
+        let snapshot = hosted.collection.snapshot();
+        let comparisons = snapshot.effort(&options).saturating_mul(1 + u64::from(other.is_some()));
+        let multiplications = comparisons.saturating_mul(vector.dimension() as u64);
+        let searched = self.read_in(snapshot, multiplications, &hosted, call, move |snapshot| {
             let own = snapshot.search(&vector, &options)?;
             let (search, started) = (searching.elapsed(), Instant::now());
             let other = other.map(|other| snapshot.search(&other, &options)).transpose()?;
@@ -297,22 +305,26 @@ impl Engine {
         &self,
         hosted: &Arc<Hosted>,
         call: &Call,
-        work: impl FnOnce(&twn_index::Snapshot) -> Result<T, twn_index::IndexError> + Send + 'static,
+        work: impl FnOnce(&Snapshot) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let snapshot = hosted.collection.snapshot();
-        let (answer, answered) = oneshot::channel();
-        self.search_pool.spawn(move || {
-            let _ = answer.send(work(&snapshot));
-        });
-        let answered = async {
-            match answered.await {
-                Ok(result) => {
-                    result.map_err(|error| ServiceError::from_index(error, &hosted.name, "request"))
-                }
-                Err(_) => Err(ServiceError::Internal { problem: "search panicked".into() }),
-            }
+        self.read_in(snapshot, u64::MAX, hosted, call, work).await
+    }
+
+    /// Runs `work` of so many `multiplications` on a snapshot.
+    async fn read_in<T: Send + 'static>(
+        &self,
+        snapshot: Arc<Snapshot>,
+        multiplications: u64,
+        hosted: &Hosted,
+        call: &Call,
+        work: impl FnOnce(&Snapshot) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let read = async {
+            let outcome = self.search_pool.run(multiplications, move || work(&snapshot)).await?;
+            outcome.map_err(|error| ServiceError::from_index(error, &hosted.name, "request"))
         };
-        call.bound("searching", answered).await
+        call.bound("searching", read).await
     }
 }
 

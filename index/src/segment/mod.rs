@@ -29,6 +29,7 @@ use crate::{
     filter::{Filter, FilterIndex, MatchCache, Matching},
     graph::{Graph, Recall},
     manifest::{FileEntry, SegmentEntry},
+    projection::Projection,
     schema::Column,
 };
 use payload::{Payloads, Shown};
@@ -155,14 +156,25 @@ impl Segment {
 
     /// Reads what a row shows, lent from the map.
     pub(crate) fn shown(&self, row: u32) -> Result<Shown<'_>, IndexError> {
-        self.payloads.read(row)
+        self.payloads.read(row, Projection::ALL)
     }
 
     /// Reads the document of a row.
-    pub(crate) fn read(&self, row: u32) -> Result<StoredDocument, IndexError> {
+    pub(crate) fn read(
+        &self,
+        row: u32,
+        projection: Projection,
+    ) -> Result<StoredDocument, IndexError> {
         let id = self.id(row)?;
-        let shown = self.shown(row)?;
-        self.vectors.check(&[row]);
+        let shown = match projection.shows() {
+            true => self.payloads.read(row, projection)?,
+            false => Shown::default(),
+        };
+        let mut vector = Vec::new();
+        if projection.vector {
+            self.vectors.check(&[row]);
+            vector.extend_from_slice(self.vectors.row(row));
+        }
         Ok(StoredDocument {
             id,
             text: shown.text.into_owned(),
@@ -171,7 +183,7 @@ impl Segment {
             thought: shown.thought.map(Cow::into_owned),
             content_hash: self.ids.content_hash(row),
             sequence: self.ids.sequence(row),
-            vector: self.vectors.row(row).to_vec(),
+            vector,
         })
     }
 }

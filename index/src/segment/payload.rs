@@ -10,7 +10,8 @@ use super::{
     rows::RowSource,
 };
 use crate::{
-    checked::CheckedFile, codec::payload, error::IndexError, manifest::FileEntry, schema::Column,
+    checked::CheckedFile, codec::payload, error::IndexError, manifest::FileEntry,
+    projection::Projection, schema::Column,
 };
 use arrow::{
     array::{
@@ -31,6 +32,7 @@ use std::{
 const BATCH_ROWS: usize = 1024;
 
 /// What a document shows besides its id, hash, sequence and vector.
+#[derive(Default)]
 pub(crate) struct Shown<'a> {
     pub(crate) text: Cow<'a, str>,
     pub(crate) payload: Cow<'a, Map<String, Value>>,
@@ -75,22 +77,27 @@ impl Payloads {
         Ok(Self { file, rows, batches })
     }
 
-    /// Reads one row.
-    pub(crate) fn read(&self, row: u32) -> Result<Shown<'_>, IndexError> {
+    /// Reads what is wanted of one row.
+    pub(crate) fn read(&self, row: u32, wanted: Projection) -> Result<Shown<'_>, IndexError> {
         let (number, slot) = (row as usize / BATCH_ROWS, row as usize % BATCH_ROWS);
         let batch = self.batch(number)?;
-        let encoded = batch.column(2).as_binary::<i64>().value(slot);
-        let payload = payload::decode(encoded).ok_or_else(|| {
-            let problem = format!("the payload of row {row} is unreadable");
-            IndexError::corrupt(self.file.path(), problem)
-        })?;
-        let thoughts = batch.column(4).as_string::<i64>();
-        Ok(Shown {
-            text: Cow::Borrowed(batch.column(1).as_string::<i64>().value(slot)),
-            payload: Cow::Owned(payload),
-            provenance: Cow::Borrowed(batch.column(3).as_string::<i64>().value(slot)),
-            thought: thoughts.is_valid(slot).then(|| Cow::Borrowed(thoughts.value(slot))),
-        })
+        let mut shown = Shown::default();
+        if wanted.text {
+            shown.text = Cow::Borrowed(batch.column(1).as_string::<i64>().value(slot));
+        }
+        if wanted.payload {
+            let encoded = batch.column(2).as_binary::<i64>().value(slot);
+            shown.payload = Cow::Owned(payload::decode(encoded).ok_or_else(|| {
+                let problem = format!("the payload of row {row} is unreadable");
+                IndexError::corrupt(self.file.path(), problem)
+            })?);
+        }
+        if wanted.provenance {
+            let thoughts = batch.column(4).as_string::<i64>();
+            shown.provenance = Cow::Borrowed(batch.column(3).as_string::<i64>().value(slot));
+            shown.thought = thoughts.is_valid(slot).then(|| Cow::Borrowed(thoughts.value(slot)));
+        }
+        Ok(shown)
     }
 
     /// Returns a batch, decoded and checked by whoever needs it first.

@@ -5,6 +5,7 @@ use crate::{
     document::StoredDocument,
     error::{IndexError, check_option},
     filter::{Filter, matches},
+    projection::Projection,
     segment::Segment,
     tail::TailRow,
 };
@@ -26,8 +27,8 @@ impl Found<'_> {
 
     fn read(&self) -> Result<StoredDocument, IndexError> {
         match self {
-            Self::Sealed(segment, row) => segment.read(*row),
-            Self::Fresh(row) => Ok(row.to_stored()),
+            Self::Sealed(segment, row) => segment.read(*row, Projection::ALL),
+            Self::Fresh(row) => Ok(row.to_stored(Projection::ALL)),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     document::StoredDocument,
     error::IndexError,
     filter::{Admitted, Filter, matches},
+    projection::Projection,
     segment::Segment,
     tail::Tail,
 };
@@ -92,9 +93,9 @@ impl Snapshot {
     /// Reads the document of an id, if there is one.
     pub fn get(&self, id: &str) -> Result<Option<StoredDocument>, IndexError> {
         if let Some(row) = self.tails().find_map(|tail| tail.get(id)) {
-            return Ok(Some(row.to_stored()));
+            return Ok(Some(row.to_stored(Projection::ALL)));
         }
-        let found = self.find_sealed(id).map(|(segment, row)| segment.read(row));
+        let found = self.find_sealed(id).map(|(segment, row)| segment.read(row, Projection::ALL));
         self.check_sound()?;
         found.transpose()
     }

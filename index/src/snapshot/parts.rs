@@ -6,16 +6,16 @@
 
 use super::{
     Hit, Ranked, Ranking, SearchOptions, SearchOutcome, SegmentView, Snapshot,
-    plan::{Course, Tally, course},
+    plan::{Course, Tally, course, width},
     scan::{Nearest, cosine, scan, scan_rows},
 };
 use crate::{
-    config::MAX_EF,
     document::StoredDocument,
     error::IndexError,
     filter::{Admitted, matches},
-    graph::{Exact, Graph, Key, Space, Walk, Walked, row_of, width_for, with_scratch},
-    segment::{RESCORED_PER_HIT, Segment},
+    graph::{Exact, Graph, Key, Space, Walk, Walked, row_of, with_scratch},
+    projection::Projection,
+    segment::RESCORED_PER_HIT,
     simd::prefetch,
     tail::{Place, Tail},
     vector::UnitVector,
@@ -29,9 +29,6 @@ const SEEDS: u64 = 24;
 /// edges were chosen for walks through all rows, and one that has to go round finds less at
 /// the same width.
 const WITHIN_PERCENT: usize = 130;
-
-/// Hits that a segment's recall curve is about.
-const CURVE_HITS: usize = 10;
 
 /// One search, ready to run.
 pub(super) struct Search<'a> {
@@ -75,10 +72,10 @@ impl<'a> Row<'a> {
         }
     }
 
-    fn read(&self) -> Result<StoredDocument, IndexError> {
+    fn read(&self, projection: Projection) -> Result<StoredDocument, IndexError> {
         match self {
-            Self::Sealed(view, row) => view.segment.read(*row),
-            Self::Fresh(tail, place) => Ok(tail.at(*place).to_stored()),
+            Self::Sealed(view, row) => view.segment.read(*row, projection),
+            Self::Fresh(tail, place) => Ok(tail.at(*place).to_stored(projection)),
         }
     }
 }
@@ -133,10 +130,10 @@ impl<'a> Search<'a> {
 
     /// Reads the documents found.
     pub(super) fn read(&self, part: Part<'a>) -> Result<SearchOutcome, IndexError> {
-        let hits = part
-            .found
-            .iter()
-            .map(|candidate| Ok(Hit { score: candidate.score, document: candidate.row.read()? }));
+        let hits = part.found.iter().map(|candidate| {
+            let document = candidate.row.read(self.options.projection)?;
+            Ok(Hit { score: candidate.score, document })
+        });
         let hits = hits.collect::<Result<_, IndexError>>();
         self.snapshot.check_sound()?;
         let hits = hits?;
@@ -175,22 +172,6 @@ impl<'a> Search<'a> {
         Ok(part)
     }
 
-    /// Returns how wide a walk of a segment has to be; `None` where no width is
-    /// known to find what is asked for.
-    fn width(&self, segment: &Segment) -> Option<usize> {
-        let limit = self.options.limit;
-        let ef = match (self.options.ef, self.options.recall_target) {
-            (Some(ef), _) => ef,
-            (None, None) => self.snapshot.config.hnsw.ef_search,
-            (None, Some(target)) => {
-                // The curve is about ten hits; more take more in proportion.
-                let ef = width_for(&segment.recall_curve, target)?;
-                (ef * limit.max(CURVE_HITS)).div_ceil(CURVE_HITS).min(MAX_EF)
-            }
-        };
-        Some(ef.max(limit))
-    }
-
     /// Walks the segment's graph, over codes where there are any; false if that is more work than a scan, or
     /// turned out to be, or found fewer than it had to, so that a scan has to
     /// answer instead.
@@ -204,7 +185,9 @@ impl<'a> Search<'a> {
         let count = admitted.count();
         let rows = u64::from(view.segment.rows());
         let m = self.snapshot.config.hnsw.m;
-        let Some(ef) = self.width(&view.segment) else { return false };
+        let Some(ef) = width(self.options, &self.snapshot.config, &view.segment) else {
+            return false;
+        };
         let course = course(rows, count, ef, m);
         if course == Course::Scan {
             return false;

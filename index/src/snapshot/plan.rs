@@ -8,6 +8,11 @@
 //! rows as were asked for, or all there are.
 
 use super::{SearchOptions, Snapshot};
+use crate::{
+    config::{CollectionConfig, MAX_EF},
+    graph::width_for,
+    segment::Segment,
+};
 
 /// How the documents of an answer were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +120,49 @@ const LEAST_SHARE_GATED: f64 = 0.6;
 /// Scanning a row takes this share of comparing one on a walk: rows of a scan
 /// are read in the order in which they lie.
 const SCAN_COST: f64 = 1.0 / 3.0;
+
+/// Hits that a segment's recall curve is about.
+const CURVE_HITS: usize = 10;
+
+/// Returns how wide a walk of a segment has to be; `None` where no width is
+/// known to find what is asked for.
+pub(super) fn width(
+    options: &SearchOptions,
+    config: &CollectionConfig,
+    segment: &Segment,
+) -> Option<usize> {
+    let limit = options.limit;
+    let ef = match (options.ef, options.recall_target) {
+        (Some(ef), _) => ef,
+        (None, None) => config.hnsw.ef_search,
+        (None, Some(target)) => {
+            // The curve is about ten hits; more take more in proportion.
+            let ef = width_for(&segment.recall_curve, target)?;
+            (ef * limit.max(CURVE_HITS)).div_ceil(CURVE_HITS).min(MAX_EF)
+        }
+    };
+    Some(ef.max(limit))
+}
+
+impl Snapshot {
+    /// Tells about how many vectors a search will compare. With a filter that is not known
+    /// beforehand, and the most there can be.
+    pub fn effort(&self, options: &SearchOptions) -> u64 {
+        if options.filter.is_some() {
+            return u64::MAX;
+        }
+        let m = self.config.hnsw.m;
+        let segments = self.segments.iter().map(|view| {
+            let rows = view.live_rows();
+            let graph = view.segment.graph.as_ref().filter(|_| !options.exact);
+            match graph.and_then(|_| width(options, &self.config, &view.segment)) {
+                Some(ef) if course(rows, rows, ef, m) != Course::Scan => (ef * m) as u64,
+                _ => rows,
+            }
+        });
+        segments.chain(self.tails().map(|tail| tail.len() as u64)).sum()
+    }
+}
 
 /// Picks the least work for a graph of `rows` rows, of which `admitted` count.
 pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {

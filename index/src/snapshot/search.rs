@@ -6,6 +6,7 @@ use crate::{
     document::StoredDocument,
     error::{IndexError, check_option},
     filter::Filter,
+    projection::Projection,
     vector::UnitVector,
 };
 use rayon::prelude::*;
@@ -34,12 +35,21 @@ pub struct SearchOptions {
     pub exact: bool,
     /// Only documents that match.
     pub filter: Option<Filter>,
+    /// What to read of each hit.
+    pub projection: Projection,
 }
 
 impl SearchOptions {
     /// Asks for this many hits and leaves the rest to the collection.
     pub fn new(limit: usize) -> Self {
-        Self { limit, ef: None, recall_target: None, exact: false, filter: None }
+        Self {
+            limit,
+            ef: None,
+            recall_target: None,
+            exact: false,
+            filter: None,
+            projection: Projection::ALL,
+        }
     }
 
     pub(super) fn validate(&self) -> Result<(), IndexError> {

@@ -4,7 +4,11 @@ mod map;
 
 pub(crate) use map::{Place, Tail};
 
-use crate::document::{Document, StoredDocument};
+use crate::{
+    document::{Document, StoredDocument},
+    projection::Projection,
+};
+use serde_json::Map;
 
 /// A document of the tail with its place in history.
 #[derive(Debug)]
@@ -22,18 +26,32 @@ impl TailRow {
         self.document.vector.as_slice()
     }
 
-    /// Copies the document out.
-    pub(crate) fn to_stored(&self) -> StoredDocument {
+    /// Copies what is wanted of the document out.
+    pub(crate) fn to_stored(&self, wanted: Projection) -> StoredDocument {
         let document = &self.document;
-        StoredDocument {
+        let mut stored = StoredDocument {
             id: document.id.clone(),
-            text: document.text.clone(),
-            payload: document.payload.clone(),
-            provenance: document.provenance.clone(),
-            thought: document.thought.clone(),
+            text: String::new(),
+            payload: Map::new(),
+            provenance: String::new(),
+            thought: None,
             content_hash: document.content_hash,
             sequence: self.sequence,
-            vector: self.vector().to_vec(),
+            vector: Vec::new(),
+        };
+        if wanted.text {
+            stored.text.clone_from(&document.text);
         }
+        if wanted.payload {
+            stored.payload.clone_from(&document.payload);
+        }
+        if wanted.provenance {
+            stored.provenance.clone_from(&document.provenance);
+            stored.thought.clone_from(&document.thought);
+        }
+        if wanted.vector {
+            stored.vector.extend_from_slice(self.vector());
+        }
+        stored
     }
 }

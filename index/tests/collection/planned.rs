@@ -3,7 +3,7 @@
 use crate::support::{clustered, config, document, files, upsert, vector};
 use std::{collections::HashSet, path::Path};
 use twn_index::{
-    Collection, CollectionConfig, Durability, Filter, Filtering, IndexError, Operation,
+    Collection, CollectionConfig, Durability, Filter, Filtering, IndexError, Operation, Projection,
     Quantization, Ranking, SearchOptions, Snapshot, UnitVector,
 };
 
@@ -159,4 +159,65 @@ fn many_at_once_and_side_by_side_are_as_one_after_the_other() {
         assert!(ids.eq(ranking.ids.iter().map(|ranked| &ranked.id)));
         assert_eq!(outcome.plan, ranking.plan);
     }
+}
+
+#[test]
+fn hits_have_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (collection, queries) = sealed(folder.path(), config(DIMENSION), 300);
+    // The nearest of all, but not sealed.
+    let fresh = document("fresh", queries[0].as_slice().to_vec(), 1);
+    collection.apply(vec![Operation::Upsert(Box::new(fresh))], Durability::Accepted).unwrap();
+    let snapshot = collection.snapshot();
+    let options = SearchOptions::new(300);
+    let whole = snapshot.search(&queries[0], &options).unwrap().hits;
+    assert_eq!(whole[0].document.id, "fresh");
+    assert!(whole.iter().all(|hit| !hit.document.vector.is_empty()));
+
+    let none = Projection::NONE;
+    for projection in [
+        none,
+        Projection { text: true, ..none },
+        Projection { payload: true, ..none },
+        Projection { provenance: true, ..none },
+        Projection { vector: true, ..none },
+    ] {
+        let options = SearchOptions { projection, ..options.clone() };
+        let hits = snapshot.search(&queries[0], &options).unwrap().hits;
+        assert_eq!(hits.len(), whole.len());
+        for (hit, whole) in hits.into_iter().zip(&whole) {
+            let mut wanted = whole.clone();
+            let document = &mut wanted.document;
+            if !projection.text {
+                document.text.clear();
+            }
+            if !projection.payload {
+                document.payload.clear();
+            }
+            if !projection.provenance {
+                document.provenance.clear();
+                document.thought = None;
+            }
+            if !projection.vector {
+                document.vector.clear();
+            }
+            assert_eq!(hit, wanted);
+        }
+    }
+}
+
+#[test]
+fn effort_is_told_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (collection, queries) = sealed(folder.path(), config(DIMENSION), 6000);
+    let snapshot = collection.snapshot();
+    let walk = SearchOptions { ef: Some(16), ..SearchOptions::new(10) };
+    let told = snapshot.effort(&walk);
+    let done = snapshot.search(&queries[0], &walk).unwrap().plan.distance_computations;
+    assert!((told / 4..=told * 4).contains(&done), "{told} were told, {done} were done");
+
+    let exact = SearchOptions { exact: true, ..walk.clone() };
+    assert_eq!(snapshot.effort(&exact), 6000);
+    let filtered = SearchOptions { filter: below(0.5), ..walk };
+    assert_eq!(snapshot.effort(&filtered), u64::MAX);
 }

@@ -219,7 +219,7 @@ impl Encoder {
         let mut agains = Vec::with_capacity(thoughts.len());
         for thought in thoughts {
             let again = thought.again.take().or_else(|| started.next().map(|(again, _)| again));
-            let Some(mut again) = again else { break };
+            let mut again = again.ok_or_else(lost_sequence)?;
             again.tokens.extend(&thought.sequence.tokens[again.tokens.len()..]);
             again.pooled[1] = thought.sequence.pooled[1].clone();
             agains.push(again);
@@ -321,7 +321,7 @@ impl Embedder for Encoder {
         let mut thoughts = Vec::with_capacity(opened.len());
         for (warm, again, content, options) in opened {
             let sequence = warm.or_else(|| started.next().map(|(sequence, _)| sequence));
-            let Some(sequence) = sequence else { break };
+            let sequence = sequence.ok_or_else(lost_sequence)?;
             let (room, interface) = (self.room(sequence.tokens.len()), self.interface());
             let mut thought =
                 ModelThought::new(sequence, content, &options, &self.markers, room, interface);
@@ -405,6 +405,11 @@ impl Embedder for Encoder {
         });
         Ok(reasoned.collect())
     }
+}
+
+/// A pass gave fewer sequences than it was given.
+fn lost_sequence() -> EncoderError {
+    EncoderError::Internal { problem: "a sequence got lost".to_owned() }
 }
 
 /// How many of `prompts` run in the next wave; at least one.

@@ -21,14 +21,16 @@ pub(super) fn pack(parts: &[Source<'_>], precision: Precision) -> Result<Matrix,
     let blocks = columns.div_ceil(BLOCK);
     let mut data = match target(parts, precision) {
         Precision::Four => Data::Four {
-            quants: Buffer::zeros(groups * blocks * FOUR_BYTES),
-            scales: Buffer::zeros(groups * blocks * GROUP),
-            offsets: Buffer::zeros(groups * blocks * GROUP),
+            quants: Buffer::lasting(groups * blocks * FOUR_BYTES),
+            scales: Buffer::lasting(groups * blocks * GROUP),
+            offsets: Buffer::lasting(groups * blocks * GROUP),
         },
-        Precision::Dense => Data::Dense { values: Buffer::zeros(groups * blocks * BLOCK * GROUP) },
+        Precision::Dense => {
+            Data::Dense { values: Buffer::lasting(groups * blocks * BLOCK * GROUP) }
+        }
         Precision::Eight | Precision::AsStored => Data::Eight {
-            quants: Buffer::zeros(groups * blocks * EIGHT_BYTES),
-            scales: Buffer::zeros(groups * blocks * GROUP),
+            quants: Buffer::lasting(groups * blocks * EIGHT_BYTES),
+            scales: Buffer::lasting(groups * blocks * GROUP),
         },
     };
     let mut first_group = 0;

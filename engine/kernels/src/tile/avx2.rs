@@ -61,7 +61,10 @@ pub(crate) unsafe fn four<const M: usize>(
     for block in 0..blocks {
         let step = Step { weights, rows, block, loads };
         // SAFETY: the caller's promise.
-        unsafe { in_steps!(M, four_part, step, out) };
+        unsafe {
+            fetch_ahead::<M>(weights.quants.add(block * FOUR_BYTES), FOUR_BYTES);
+            in_steps!(M, four_part, step, out);
+        }
     }
 }
 
@@ -137,7 +140,10 @@ pub(crate) unsafe fn eight<const M: usize>(
     for block in 0..blocks {
         let step = Step { weights, rows, block, loads };
         // SAFETY: the caller's promise.
-        unsafe { in_steps!(M, eight_part, step, out) };
+        unsafe {
+            fetch_ahead::<M>(weights.quants.add(block * EIGHT_BYTES), EIGHT_BYTES);
+            in_steps!(M, eight_part, step, out);
+        }
     }
 }
 
@@ -171,6 +177,18 @@ unsafe fn eight_part<const M: usize, const S: usize>(
             }
         }
         add_scaled::<M, S, false>(first, step, &sums, out);
+    }
+}
+
+/// Has weights fetched that will be read two blocks or more later, where several rows share
+/// them; one row's kernel does so load by load.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn fetch_ahead<const M: usize>(block: *const u8, bytes: usize) {
+    if M > 1 {
+        for line in (0..bytes).step_by(64) {
+            _mm_prefetch::<_MM_HINT_T0>(block.wrapping_add(PREFETCH_BYTES + line).cast());
+        }
     }
 }
 

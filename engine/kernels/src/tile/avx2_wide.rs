@@ -8,7 +8,7 @@ use std::{arch::x86_64::*, hint::black_box};
 
 use super::{
     GroupWeights, TileOutputs,
-    avx2::{STEP, Step, add_scaled, broadcast, in_steps, load_pair},
+    avx2::{STEP, Step, add_scaled, broadcast, fetch_ahead, in_steps, load_pair},
     avx2_rows::{eight_by_four, four_by_four},
 };
 use crate::{
@@ -32,7 +32,10 @@ pub(crate) unsafe fn four<const M: usize>(
     for block in 0..blocks {
         let step = Step { weights, rows, block, loads };
         // SAFETY: the caller's promise.
-        unsafe { in_steps!(M, four_part, step, out) };
+        unsafe {
+            fetch_ahead::<M>(weights.quants.add(block * FOUR_BYTES), FOUR_BYTES);
+            in_steps!(M, four_part, step, out);
+        }
     }
 }
 
@@ -77,7 +80,10 @@ pub(crate) unsafe fn eight<const M: usize>(
     for block in 0..blocks {
         let step = Step { weights, rows, block, loads };
         // SAFETY: the caller's promise.
-        unsafe { in_steps!(M, eight_part, step, out) };
+        unsafe {
+            fetch_ahead::<M>(weights.quants.add(block * EIGHT_BYTES), EIGHT_BYTES);
+            in_steps!(M, eight_part, step, out);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use twn_protos::v1 as pb;
-use twn_service::ServiceError;
+use twn_service::{Projection, ServiceError};
 
 /// Paths that one mask may name.
 pub(crate) const MAX_MASK_PATHS: usize = 256;
@@ -33,6 +33,16 @@ impl Mask {
             include_vector: message.include_vector,
             include_usage: message.include_usage,
         })
+    }
+
+    /// What has to be read of a document to give what was asked for.
+    pub(crate) fn projection(&self) -> Projection {
+        Projection {
+            text: !self.omit_text,
+            payload: self.payload.as_ref().is_none_or(|paths| !paths.is_empty()),
+            provenance: self.include_usage,
+            vector: self.include_vector,
+        }
     }
 
     /// Keeps what was asked for. A path is a key, or keys joined by dots that step into

@@ -15,6 +15,7 @@ pub(crate) fn request(message: pb::SearchRequest) -> Result<(SearchRequest, Mask
         pb::search_request::Query::Content(parts) => Query::Content(content(parts, "content")?),
         pb::search_request::Query::Vector(vector) => Query::Vector(vector.values),
     };
+    let mask = Mask::read(message.mask)?;
     let request = SearchRequest {
         collection: message.collection,
         query,
@@ -25,9 +26,10 @@ pub(crate) fn request(message: pb::SearchRequest) -> Result<(SearchRequest, Mask
         ef_search: nonzero(message.ef_search),
         recall_target: (message.recall_target != 0.0).then_some(message.recall_target),
         exact: message.exact,
+        projection: mask.projection(),
         explain: message.explain,
     };
-    Ok((request, Mask::read(message.mask)?))
+    Ok((request, mask))
 }
 
 /// Writes how the index answered.

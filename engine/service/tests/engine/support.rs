@@ -13,8 +13,8 @@ use twn_encoder::{
 use twn_service::{
     BatchOptions, CacheOptions, Call, CallGuard, Content, DocumentInput, Durability, EmbedKind,
     EmbedRequest, Engine, EngineOptions, ExplanationCost, Limits, PolicyDefaults, PolicyRequest,
-    PressureOptions, Query, ReasoningMode, SearchAnswer, SearchRequest, ServiceError, WriteOptions,
-    Written,
+    PressureOptions, Projection, Query, ReasoningMode, SearchAnswer, SearchRequest, ServiceError,
+    WriteOptions, Written,
 };
 
 pub(crate) const DIRECT_TEXT: &str = "pumps move water";
@@ -85,6 +85,7 @@ pub(crate) fn search_request(text: &str) -> SearchRequest {
         ef_search: None,
         recall_target: None,
         exact: false,
+        projection: Projection::ALL,
         explain: false,
     }
 }

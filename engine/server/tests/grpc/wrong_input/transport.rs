@@ -71,20 +71,20 @@ async fn bytes_that_are_no_message_are_refused() {
 async fn deadlines_are_answered_as_such_and_free_the_model() {
     let server = server().await;
     let connection = RawConnection::open(server.address()).await;
-    // A policy that bends would answer in time.
-    let fixed = |policy| pb::ReasoningPolicy { fixed: true, ..policy };
-    let request = pb::SearchRequest {
-        reasoning: message::thinking(400).map(fixed),
-        ..message::search("docs", "What takes longer than anybody can wait?")
-    };
-    let body = framed(&request.encode_to_vec());
     let path = "/twn.v1.SearchService/Search";
     let call = async |timeout: &str| {
+        // A policy that bends would answer in time, and so would a thought from the cache.
+        let fixed = |policy| pb::ReasoningPolicy { fixed: true, ..policy };
+        let request = pb::SearchRequest {
+            reasoning: message::thinking(400).map(fixed),
+            ..message::search("docs", &format!("What takes longer than {timeout}?"))
+        };
         let headers = [("grpc-timeout", timeout), ("x-request-id", "late-1")];
-        connection.call(path, &headers, body.clone()).await.unwrap()
+        connection.call(path, &headers, framed(&request.encode_to_vec())).await.unwrap()
     };
 
-    for timeout in ["15m", "15000u", "1n", "0S"] {
+    // No machine thinks 400 tokens in a millisecond.
+    for timeout in ["1m", "500u", "1n", "0S"] {
         let answer = call(timeout).await;
         assert_eq!(answer.status.code(), Code::DeadlineExceeded, "{timeout}: {answer:?}");
         assert!(answer.status.message().starts_with("deadline exceeded while "), "{answer:?}");
@@ -93,6 +93,8 @@ async fn deadlines_are_answered_as_such_and_free_the_model() {
         assert_eq!(details.request_info().unwrap().request_id, "late-1");
         assert_eq!(answer.headers["x-request-id"], "late-1");
     }
+    let answer = call("60S").await;
+    assert_eq!(answer.status.code(), Code::Ok, "the model is free again: {answer:?}");
     for malformed in ["15", "m", "15s", "123456789S"] {
         let answer = call(malformed).await;
         assert_eq!(answer.status.code(), Code::InvalidArgument, "{malformed}");
