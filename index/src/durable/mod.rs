@@ -20,10 +20,12 @@ mod file;
 mod lock;
 mod map;
 pub mod observer;
+mod pieces;
 
 pub(crate) use file::{DurableFile, rewrite};
 pub(crate) use lock::FolderLock;
 pub(crate) use map::{Ahead, map_ahead, map_file, map_sized};
+pub(crate) use pieces::InPieces;
 
 use fs_err::File;
 use observer::{Step, around};
@@ -94,9 +96,9 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
 pub(crate) fn copy(from: &Path, to: &Path, length: Option<u64>) -> io::Result<()> {
     let file = DurableFile::create(to)?;
     let mut left = io::Read::take(File::open(from)?, length.unwrap_or(u64::MAX));
-    let mut writer = io::BufWriter::with_capacity(1 << 20, file);
-    let copied = io::copy(&mut left, &mut writer)?;
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let mut pieces = InPieces::new(file);
+    let copied = io::copy(&mut left, &mut pieces)?;
+    let file = pieces.finish()?;
     match length {
         Some(length) if copied != length => Err(io::Error::new(
             ErrorKind::UnexpectedEof,

@@ -5,7 +5,12 @@
 //! nothing that was not compared with its checksum: opening costs the footer,
 //! and a batch its description, and its data where they are decoded with it.
 
-use crate::{checked::CheckedFile, durable::DurableFile, error::IndexError, manifest::FileEntry};
+use crate::{
+    checked::CheckedFile,
+    durable::{DurableFile, InPieces},
+    error::IndexError,
+    manifest::FileEntry,
+};
 use arrow::{
     array::RecordBatch,
     datatypes::SchemaRef,
@@ -19,7 +24,7 @@ use arrow::{
     },
 };
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::Path,
     sync::Arc,
 };
@@ -41,14 +46,13 @@ pub(super) fn write(
         IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5).map_err(arrow_error)?;
     let entry = FileEntry { bytes: 0, crc32c: 0 };
     let summed = Summed { file: DurableFile::create(path)?, entry };
-    let buffered = BufWriter::with_capacity(1 << 20, summed);
+    let pieces = InPieces::new(summed);
     let mut writer =
-        FileWriter::try_new_with_options(buffered, schema, options).map_err(arrow_error)?;
+        FileWriter::try_new_with_options(pieces, schema, options).map_err(arrow_error)?;
     for batch in batches {
         writer.write(&batch.map_err(arrow_error)?).map_err(arrow_error)?;
     }
-    let buffered = writer.into_inner().map_err(arrow_error)?;
-    let Summed { file, entry } = buffered.into_inner().map_err(|error| error.into_error())?;
+    let Summed { file, entry } = writer.into_inner().map_err(arrow_error)?.finish()?;
     file.sync()?;
     Ok(entry)
 }
