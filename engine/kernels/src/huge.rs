@@ -46,6 +46,7 @@ impl HugeRange {
     /// Takes a range of zeros that starts at a cache line; none when the system has no
     /// such memory to give.
     pub(crate) fn zeros(bytes: usize) -> Option<Self> {
+        let bytes = bytes.checked_next_multiple_of(ALIGN)?;
         if bytes >= SHARED_BYTES {
             return Dealer::map(bytes)?.deal(bytes);
         }
@@ -75,13 +76,12 @@ impl Dealer {
         Some(Self { mapping: Arc::new(mapping), next: NonNull::new(next)?, left: bytes })
     }
 
-    /// Deals the next `bytes`, if so many are left.
+    /// Deals the next `bytes`, whole cache lines, if so many are left.
     fn deal(&mut self, bytes: usize) -> Option<HugeRange> {
-        let whole = bytes.checked_next_multiple_of(ALIGN)?;
-        self.left = self.left.checked_sub(whole)?;
+        self.left = self.left.checked_sub(bytes)?;
         let start = self.next;
         // SAFETY: `left` counts the mapping's bytes from `next` on.
-        self.next = unsafe { start.add(whole) };
+        self.next = unsafe { start.add(bytes) };
         Some(HugeRange { start, _mapping: Arc::clone(&self.mapping) })
     }
 }
