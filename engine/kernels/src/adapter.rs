@@ -131,11 +131,11 @@ impl Second {
             return Err(KernelError::NotFinite);
         }
         if !is_half {
-            let mut b = Buffer::zeros(values.len());
+            let mut b = Buffer::lasting(values.len());
             b.copy_from_slice(values);
             return Ok(Self::Single(b));
         }
-        let mut b = Buffer::zeros(values.len());
+        let mut b = Buffer::lasting(values.len());
         for (to, value) in b.iter_mut().zip(values) {
             *to = f16::from_f32(*value);
         }

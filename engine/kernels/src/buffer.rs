@@ -12,9 +12,6 @@ use crate::huge::HugeRange;
 /// Bytes of a cache line, and of the widest vector.
 const ALIGN: usize = 64;
 
-/// Bytes from which on a lasting buffer lies in huge pages.
-const LASTING_MIN: usize = 16 << 10;
-
 /// Values for which all bits zero is a valid value, so that zeroed memory holds them.
 ///
 /// # Safety
@@ -64,18 +61,14 @@ impl<T: Number> Buffer<T> {
     }
 
     /// Allocates `len` zeros for good, in huge pages where the system has them: for
-    /// weights, not for what comes and goes. Small ones are left to the allocator.
+    /// weights, not for what comes and goes.
     ///
     /// # Panics
     /// Panics when the size overflows an address.
     pub(crate) fn lasting(len: usize) -> Self {
-        let bytes = Self::layout(len).size();
-        if bytes < LASTING_MIN {
-            return Self::zeros(len);
-        }
-        match HugeRange::zeros(bytes) {
-            Some(range) => Self { start: range.start().cast(), len, range: Some(range) },
-            None => Self::zeros(len),
+        match HugeRange::zeros(Self::layout(len).size()) {
+            Some(range) if len > 0 => Self { start: range.start().cast(), len, range: Some(range) },
+            _ => Self::zeros(len),
         }
     }
 

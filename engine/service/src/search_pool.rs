@@ -77,12 +77,12 @@ mod tests {
         let name = || thread::current().name().map(str::to_owned);
         // The task may move to another thread between two reads, but not within one.
         tokio::spawn(async move {
-            let near = pool.run(SHORT_MULTIPLICATIONS, move || name()).await.unwrap().unwrap();
+            let near = pool.run(SHORT_MULTIPLICATIONS, name).await.unwrap().unwrap();
             assert!(!near.starts_with("twn-search"), "{near}");
-            let far = pool.run(SHORT_MULTIPLICATIONS + 1, move || name()).await.unwrap().unwrap();
+            let far = pool.run(SHORT_MULTIPLICATIONS + 1, name).await.unwrap().unwrap();
             assert!(far.starts_with("twn-search"), "{far}");
             let _places = pool.near.acquire_many(1).await.unwrap();
-            let busy = pool.run(0, move || name()).await.unwrap().unwrap();
+            let busy = pool.run(0, name).await.unwrap().unwrap();
             assert!(busy.starts_with("twn-search"), "{busy}");
         })
         .await
