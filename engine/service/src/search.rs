@@ -150,7 +150,10 @@ impl Engine {
         let searching = Instant::now();
         let snapshot = hosted.collection.snapshot();
         let comparisons = snapshot.effort(&options).saturating_mul(1 + u64::from(other.is_some()));
-        let multiplications = comparisons.saturating_mul(vector.dimension() as u64);
+        let multiplications = match snapshot.is_settled() {
+            true => comparisons.saturating_mul(vector.dimension() as u64),
+            false => u64::MAX,
+        };
         let searched = self.read_in(snapshot, multiplications, &hosted, call, move |snapshot| {
             let own = snapshot.search(&vector, &options)?;
             let (search, started) = (searching.elapsed(), Instant::now());

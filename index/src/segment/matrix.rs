@@ -120,10 +120,16 @@ impl<T: ArrowPrimitiveType> Matrix<T> {
         &self.values[start..start + self.columns]
     }
 
+    /// Tells whether all of it has been verified, and so was in memory once.
+    #[inline]
+    pub(super) fn is_whole(&self) -> bool {
+        self.file.is_whole()
+    }
+
     /// Verifies rows that have not been; raises the alarm if one is damaged.
     #[inline]
     pub(super) fn check(&self, rows: &[u32]) -> bool {
-        self.file.is_whole() || self.check_each(rows)
+        self.is_whole() || self.check_each(rows)
     }
 
     #[cold]

@@ -67,6 +67,11 @@ impl Vectors {
         self.0.check(rows);
     }
 
+    /// Tells whether all of them have been verified.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.0.is_whole()
+    }
+
     /// Verifies everything, unless `is_over` says so first.
     pub(super) fn check_all(&self, is_over: &dyn Fn() -> bool) -> Result<(), IndexError> {
         self.0.check_all(is_over)

@@ -145,6 +145,12 @@ pub(super) fn width(
 }
 
 impl Snapshot {
+    /// Tells whether all vectors have been read and verified since the collection was
+    /// opened: until then a search may wait for the disk.
+    pub fn is_settled(&self) -> bool {
+        self.segments.iter().all(|view| view.segment.vectors.is_whole())
+    }
+
     /// Tells about how many vectors a search will compare. With a filter that is not known
     /// beforehand, and the most there can be.
     pub fn effort(&self, options: &SearchOptions) -> u64 {

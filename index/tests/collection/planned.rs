@@ -1,7 +1,12 @@
 //! The ways of a search: codes, targets, filters, many at once.
 
 use crate::support::{clustered, config, document, files, upsert, vector};
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 use twn_index::{
     Collection, CollectionConfig, Durability, Filter, Filtering, IndexError, Operation, Projection,
     Quantization, Ranking, SearchOptions, Snapshot, UnitVector,
@@ -220,4 +225,17 @@ fn effort_is_told_beforehand() {
     assert_eq!(snapshot.effort(&exact), 6000);
     let filtered = SearchOptions { filter: below(0.5), ..walk };
     assert_eq!(snapshot.effort(&filtered), u64::MAX);
+}
+
+#[test]
+fn collections_settle_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (collection, _) = sealed(folder.path(), config(DIMENSION), 300);
+    drop(collection);
+    let collection = Collection::open(folder.path()).unwrap();
+    let started = Instant::now();
+    while !collection.snapshot().is_settled() {
+        assert!(started.elapsed() < Duration::from_secs(60), "its vectors are never read");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
