@@ -12,6 +12,12 @@ pub const MAX_DIMENSION: usize = 16_384;
 /// The largest tail, in rows, that may be asked for before sealing.
 pub const MAX_SEAL_ROWS: usize = 4_000_000;
 
+/// Length of a log file, in bytes, below which none is sealed for its length.
+const SEAL_LOG_BYTES: u64 = 512 << 20;
+
+/// Bytes beside its vector with which a document still counts as one row, and no more.
+const ROW_BYTES: usize = 1024;
+
 /// The most segments that may be allowed to stand beside each other.
 pub const MAX_SEGMENTS: usize = 1000;
 
@@ -125,6 +131,14 @@ impl CollectionConfig {
         }
     }
 
+    /// Length of a log file, in bytes, that makes the background thread seal however few
+    /// rows are in it: it bounds the time that opening takes. `seal_rows` documents of
+    /// [`ROW_BYTES`] beside the vector always have room.
+    pub(crate) fn seal_log_bytes(&self) -> u64 {
+        let row_bytes = (self.dimension * size_of::<f32>() + ROW_BYTES) as u64;
+        row_bytes.saturating_mul(self.seal_rows as u64).max(SEAL_LOG_BYTES)
+    }
+
     /// Refuses values out of their ranges, naming the field.
     pub fn validate(&self) -> Result<(), IndexError> {
         check_option("dimension", self.dimension, 2, MAX_DIMENSION)?;
@@ -151,6 +165,17 @@ mod tests {
             Err(other) => panic!("{other}"),
         };
         assert_eq!(refused, refused_option);
+    }
+
+    #[test]
+    fn a_log_has_room_for_the_rows_asked_for() {
+        let mut config = CollectionConfig::new(128);
+        assert_eq!(config.seal_log_bytes(), SEAL_LOG_BYTES);
+        config.seal_rows = 1_000_000;
+        assert_eq!(config.seal_log_bytes(), 1_000_000 * (512 + 1024));
+        config.dimension = MAX_DIMENSION;
+        config.seal_rows = MAX_SEAL_ROWS;
+        assert_eq!(config.seal_log_bytes(), 4_000_000 * (65_536 + 1024));
     }
 
     #[test]

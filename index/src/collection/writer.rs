@@ -10,10 +10,6 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// A log file of this size makes the background thread seal, however few rows
-/// are in it: it bounds the time that opening takes.
-const SEAL_WAL_BYTES: u64 = 512 << 20;
-
 /// How many times `seal_rows` the tail may hold before writers wait for a seal.
 const TAIL_ROOM: usize = 2;
 
@@ -82,7 +78,7 @@ impl Writer {
     /// Tells whether the background thread should seal the tail.
     pub(super) fn is_ready_to_seal(&self, config: &CollectionConfig) -> bool {
         let rows = self.state.tail.len();
-        let is_large = rows >= config.seal_rows || self.wal.length() >= SEAL_WAL_BYTES;
+        let is_large = rows >= config.seal_rows || self.wal.length() >= config.seal_log_bytes();
         !self.is_sealing && is_large && rows >= self.retry_rows
     }
 
@@ -92,7 +88,7 @@ impl Writer {
     /// log is then what refuses.
     pub(super) fn has_no_room(&self, config: &CollectionConfig) -> bool {
         let is_full = self.state.tail.len() >= config.seal_rows.saturating_mul(TAIL_ROOM)
-            || self.wal.length() >= SEAL_WAL_BYTES * TAIL_ROOM as u64;
+            || self.wal.length() >= config.seal_log_bytes().saturating_mul(TAIL_ROOM as u64);
         is_full && (self.is_sealing || self.retry_rows == 0)
     }
 }
