@@ -8,7 +8,7 @@ use crate::{
     checked::CheckedFile,
     error::IndexError,
     filter::{FieldValue, Filter, FilterIndex},
-    graph::{Graph, Space, Walk, with_scratch},
+    graph::{Admission, Graph, Space, Walk, with_scratch},
     manifest::{self, FileEntry, Manifest},
     wal,
 };
@@ -29,6 +29,25 @@ impl Space for Line {
     fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
         out.clear();
         out.extend(rows.iter().map(|&row| -(row as f32)));
+    }
+}
+
+/// A filter that admits every third row.
+struct EveryThird {
+    rows: u32,
+}
+
+impl Admission for EveryThird {
+    fn admits(&self, row: u32) -> bool {
+        row.is_multiple_of(3)
+    }
+
+    fn word(&self, _: usize) -> u64 {
+        u64::MAX
+    }
+
+    fn count(&self) -> u64 {
+        u64::from(self.rows.div_ceil(3))
     }
 }
 
@@ -58,12 +77,12 @@ pub fn graph(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError> {
     let file = written(folder, "graph.bin", bytes)?;
     let graph = Graph::open(&file, rows)?;
     let mut found = Vec::new();
-    let walk = Walk { graph: &graph, space: &Line, ef: 16, budget: u64::MAX, breadth: 16 };
-    let is_admitted = |row| row % 3 == 0;
+    let walk = Walk { graph: &graph, space: &Line, ef: 16, budget: u64::MAX };
+    let admission = EveryThird { rows };
     with_scratch(|scratch| {
         walk.run(scratch, &mut found);
-        walk.run_gated(is_admitted, scratch, &mut found);
-        walk.run_within(&[0], is_admitted, scratch, &mut found);
+        walk.run_gated(|row| admission.admits(row), scratch, &mut found);
+        walk.run_within(std::iter::once(0), &admission, 16, scratch, &mut found);
     });
     graph.check_all(&|| false)?;
     file.check_sound()

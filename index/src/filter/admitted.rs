@@ -9,7 +9,12 @@ use std::sync::Arc;
 pub(crate) struct Matching {
     rows: RoaringBitmap,
     bits: Vec<u64>,
+    /// Rows from all over the segment.
+    sample: Vec<u32>,
 }
+
+/// Rows of a sample.
+const SAMPLE: u64 = 24;
 
 impl Matching {
     pub(crate) fn new(rows: RoaringBitmap, segment_rows: u32) -> Self {
@@ -17,7 +22,9 @@ impl Matching {
         for row in &rows {
             bits[row as usize / 64] |= 1 << (row % 64);
         }
-        Self { rows, bits }
+        let step = (rows.len() / SAMPLE).max(1);
+        let sample = (0..SAMPLE).map_while(|number| rows.select((number * step) as u32)).collect();
+        Self { rows, bits, sample }
     }
 
     pub(crate) fn rows(&self) -> &RoaringBitmap {
@@ -74,12 +81,16 @@ impl<'a> Admitted<'a> {
             && self.dead.is_none_or(|dead| !dead.contains(row))
     }
 
-    /// Returns up to `most` admitted rows from all over the segment.
-    pub(crate) fn sample(&self, most: u64) -> Vec<u32> {
-        let Some(matching) = &self.matching else { return Vec::new() };
-        let step = (matching.rows.len() / most).max(1);
-        let spread = (0..most).map_while(|number| matching.rows.select((number * step) as u32));
-        spread.filter(|&row| self.admits(row)).collect()
+    /// The matching rows `64 * number` and on, a bit each, the dead among them.
+    #[inline]
+    pub(crate) fn word(&self, number: usize) -> u64 {
+        self.matching.as_ref().map_or(u64::MAX, |matching| matching.bits[number])
+    }
+
+    /// Returns some admitted rows from all over the segment.
+    pub(crate) fn sample(&self) -> impl Iterator<Item = u32> {
+        let sample = self.matching.as_ref().map_or(&[][..], |matching| &matching.sample);
+        sample.iter().copied().filter(|&row| self.admits(row))
     }
 
     /// Hands out the admitted rows in ascending order.

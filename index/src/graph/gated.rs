@@ -17,6 +17,51 @@ use std::cmp::Reverse;
 /// Lists of neighbours that are fetched before they are read.
 const DETOURS_AHEAD: usize = 8;
 
+/// Admitted rows that a detour counts for which was taken before.
+const DETOUR_WORTH: usize = 2;
+
+/// A query is outside of a filter when the rows near it are admitted more seldom than all
+/// rows, by this factor.
+const OUTSIDE_SHARE: f64 = 0.5;
+
+/// The rows that a walk may find.
+pub(crate) trait Admission {
+    /// Tells whether a row is one of them.
+    fn admits(&self, row: u32) -> bool;
+
+    /// The rows `64 * number` and on that may be, a bit each: a quick answer for many rows,
+    /// which misses none that is admitted.
+    fn word(&self, number: usize) -> u64;
+
+    /// How many there are.
+    fn count(&self) -> u64;
+}
+
+/// How far a walk within a filter goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    /// How many of the nearest are kept while walking.
+    width: usize,
+    /// Admitted rows to see at each step, visited before or not, where there are as many.
+    breadth: usize,
+}
+
+impl Reach {
+    /// The graph's edges were chosen for walks through all rows. A walk that has to go round
+    /// some of them finds less at the same width, the less the fewer are admitted, and less
+    /// again when the query lies outside of what is. The numbers were found by trial: with
+    /// them recall@10 is 0.95 where it is for all rows, on real and on clustered vectors.
+    fn new(ef: usize, m: usize, share: f64, is_outside: bool) -> Self {
+        // How often a half has to be halved to come to the share.
+        let halvings = (0.5 / share).log2().clamp(0.0, 16.0);
+        let wider = if is_outside { 2.0 } else { 1.0 };
+        Self {
+            width: (ef as f64 * wider * (1.3 + 0.13 * halvings)) as usize,
+            breadth: (m as f64 * (1.0 + 0.45 * halvings)) as usize,
+        }
+    }
+}
+
 impl<S: Space> Walk<'_, S> {
     /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
     /// through all rows.
@@ -37,21 +82,38 @@ impl<S: Space> Walk<'_, S> {
 
     /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
     /// through those only. It begins at the `seeds` too, which are admitted:
-    /// the rows nearest to the query may have none near them that is.
+    /// the rows nearest to the query may have none near them that is. `m` is the graph's.
     pub(crate) fn run_within(
         &self,
-        seeds: &[u32],
-        is_admitted: impl Fn(u32) -> bool,
+        seeds: impl Iterator<Item = u32>,
+        admission: &impl Admission,
+        m: usize,
         scratch: &mut Scratch,
         found: &mut Vec<Key>,
     ) -> Walked {
         let descended = self.graph.upper.descend(self.space, scratch);
+        let share = admission.count() as f64 / self.graph.rows() as f64;
+        let is_outside = self.is_outside(share, admission, &scratch.starts);
+        let reach = Reach::new(self.ef, m, share, is_outside);
         // The starts take places without being answers.
-        scratch.begin(self.graph.rows(), self.ef + scratch.starts.len());
-        let walked = self.spread_within(seeds, descended, &is_admitted, scratch);
+        scratch.begin(self.graph.rows(), reach.width + scratch.starts.len());
+        let walked = self.spread_within(seeds, descended, admission, reach.breadth, scratch);
         found.clear();
-        found.extend(scratch.pool.keys().filter(|&key| is_admitted(row_of(key))).take(self.ef));
+        let keys = scratch.pool.keys().filter(|&key| admission.admits(row_of(key)));
+        found.extend(keys.take(reach.width));
         walked
+    }
+
+    /// Tells whether the neighbours of `starts`, the rows nearest to the query, are admitted
+    /// far more seldom than the `share` of all rows that are.
+    fn is_outside(&self, share: f64, admission: &impl Admission, starts: &[Key]) -> bool {
+        let near = starts.iter().flat_map(|&start| self.graph.level0.of(row_of(start)));
+        let (mut all, mut admitted) = (0_u32, 0_u32);
+        for &row in near {
+            all += 1;
+            admitted += u32::from(admission.admits(row));
+        }
+        f64::from(admitted) < OUTSIDE_SHARE * share * f64::from(all)
     }
 
     fn spread_gated(
@@ -105,15 +167,16 @@ impl<S: Space> Walk<'_, S> {
 
     fn spread_within(
         &self,
-        seeds: &[u32],
+        seeds: impl Iterator<Item = u32>,
         descended: u64,
-        is_admitted: &impl Fn(u32) -> bool,
+        admission: &impl Admission,
+        breadth: usize,
         scratch: &mut Scratch,
     ) -> Walked {
         let edges = &self.graph.level0;
         let Scratch { visited, pool, pending, detours, dots, starts, .. } = scratch;
         pending.clear();
-        pending.extend(starts.iter().map(|&start| row_of(start)).chain(seeds.iter().copied()));
+        pending.extend(starts.iter().map(|&start| row_of(start)).chain(seeds));
         pending.retain(|&row| visited.insert(row));
         let mut computed = descended;
         loop {
@@ -131,37 +194,40 @@ impl<S: Space> Walk<'_, S> {
             }
             pending.clear();
             detours.clear();
+            let mut seen = 0;
             for &neighbour in edges.of(row) {
-                if visited.contains(neighbour) {
-                    continue;
-                }
-                if is_admitted(neighbour) {
-                    visited.insert(neighbour);
-                    pending.push(neighbour);
+                if admission.admits(neighbour) {
+                    seen += 1;
+                    if visited.insert(neighbour) {
+                        pending.push(neighbour);
+                    }
+                } else if visited.contains(neighbour) {
+                    seen += DETOUR_WORTH;
                 } else {
                     detours.push(neighbour);
                 }
             }
-            go_round(edges, detours, self.breadth, is_admitted, visited, pending);
+            go_round(edges, detours, breadth.saturating_sub(seen), admission, visited, pending);
         }
         Walked { distance_computations: computed, is_complete: true }
     }
 }
 
-/// Adds the admitted neighbours of `detours` that have not been visited, until `pending`
-/// has `breadth` rows. A detour whose neighbours were all looked at counts as visited: it
-/// has nothing more to give.
+/// Adds the admitted neighbours of `detours` that have not been visited to `pending`, until
+/// `wanted` admitted ones were seen, visited or not: around a row whose surroundings are
+/// known there is nothing to gain far off. A detour counts as visited itself.
 fn go_round(
     edges: &Edges,
     detours: &[u32],
-    breadth: usize,
-    is_admitted: impl Fn(u32) -> bool,
+    wanted: usize,
+    admission: &impl Admission,
     visited: &mut Visited,
     pending: &mut Vec<u32>,
 ) {
     detours.iter().take(DETOURS_AHEAD).for_each(|&detour| edges.prefetch(detour));
+    let mut seen = 0;
     for (index, &detour) in detours.iter().enumerate() {
-        if pending.len() >= breadth {
+        if seen >= wanted {
             return;
         }
         if let Some(&upcoming) = detours.get(index + DETOURS_AHEAD) {
@@ -174,12 +240,23 @@ fn go_round(
         pending.resize(start + neighbours.len(), 0);
         let mut end = start;
         for &row in neighbours {
+            let number = (row / 64) as usize;
+            let admitted = admission.word(number);
+            let is_new = (admitted & !visited.word(number)) >> (row % 64) & 1;
             pending[end] = row;
-            end += usize::from(is_admitted(row) & !visited.contains(row));
+            end += is_new as usize;
+            seen += (admitted >> (row % 64) & 1) as usize;
         }
         pending.truncate(end);
-        for &row in &pending[start..] {
-            visited.insert(row);
+        let mut kept = start;
+        for index in start..end {
+            let row = pending[index];
+            if admission.admits(row) {
+                visited.insert(row);
+                pending[kept] = row;
+                kept += 1;
+            }
         }
+        pending.truncate(kept);
     }
 }

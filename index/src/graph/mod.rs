@@ -22,6 +22,7 @@ mod trial;
 mod walk;
 
 pub(crate) use file::Graph;
+pub(crate) use gated::Admission;
 pub(crate) use level0::Stop;
 pub(crate) use scratch::{Key, MAX_ROWS, key, row_of, with_scratch};
 pub(crate) use trial::{Recall, width_for};
@@ -208,7 +209,7 @@ mod tests {
         let mut found = Vec::new();
         let mut run = |budget: u64| {
             let space = &Exact { vectors: &vectors, query };
-            let walk = Walk { graph: &graph, space, ef: 32, budget, breadth: 16 };
+            let walk = Walk { graph: &graph, space, ef: 32, budget };
             let walked =
                 with_scratch(|scratch| walk.run_gated(|row| row % 97 == 5, scratch, &mut found));
             (walked.is_complete, walked.distance_computations, found.clone())

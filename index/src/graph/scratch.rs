@@ -53,6 +53,12 @@ impl Visited {
         self.words[(row / 64) as usize] >> (row % 64) & 1 == 1
     }
 
+    /// The marks of rows `64 * number` and on, a bit each.
+    #[inline]
+    pub(super) fn word(&self, number: usize) -> u64 {
+        self.words[number]
+    }
+
     /// Marks a row, and tells whether it is the first time in this walk.
     #[inline]
     pub(super) fn insert(&mut self, row: u32) -> bool {

@@ -115,7 +115,7 @@ fn walk(graph: &Graph, vectors: &Vectors, codes: Option<&Codes>, row: u32, ef: u
 
 fn walk_in(graph: &Graph, space: &impl Space, row: u32, ef: usize) -> Vec<Key> {
     let mut found = Vec::new();
-    let walk = Walk { graph, space, ef, budget: u64::MAX, breadth: 0 };
+    let walk = Walk { graph, space, ef, budget: u64::MAX };
     with_scratch(|scratch| walk.run_without(Some(row), scratch, &mut found));
     found
 }

@@ -54,9 +54,6 @@ pub(crate) struct Walk<'a, S> {
     /// Rows it may compare with the query before giving up, where it is told
     /// which are admitted.
     pub(crate) budget: u64,
-    /// Rows to compare at each step of a walk within a filter, where there are
-    /// as many.
-    pub(crate) breadth: usize,
 }
 
 /// How a walk ended.

@@ -13,7 +13,7 @@ use crate::{
     document::StoredDocument,
     error::IndexError,
     filter::{Admitted, matches},
-    graph::{Exact, Graph, Key, Space, Walk, Walked, row_of, with_scratch},
+    graph::{Admission, Exact, Graph, Key, Space, Walk, Walked, row_of, with_scratch},
     projection::Projection,
     segment::RESCORED_PER_HIT,
     simd::prefetch,
@@ -21,14 +21,6 @@ use crate::{
     vector::UnitVector,
 };
 use rayon::prelude::*;
-
-/// Admitted rows that a walk within a filter begins at besides its entry.
-const SEEDS: u64 = 24;
-
-/// The width of a walk within a filter, in hundredths of the width asked for: the graph's
-/// edges were chosen for walks through all rows, and one that has to go round finds less at
-/// the same width.
-const WITHIN_PERCENT: usize = 130;
 
 /// One search, ready to run.
 pub(super) struct Search<'a> {
@@ -226,16 +218,12 @@ impl<'a> Search<'a> {
         admitted: &Admitted<'_>,
         nearest: &mut Vec<Key>,
     ) -> Walked {
-        let breadth = self.snapshot.config.hnsw.m;
-        let ef = if course == Course::Within { ef * WITHIN_PERCENT / 100 } else { ef };
-        let walk = Walk { graph, space, ef, budget: admitted.count(), breadth };
+        let m = self.snapshot.config.hnsw.m;
+        let walk = Walk { graph, space, ef, budget: admitted.count() };
         let is_admitted = |row| admitted.admits(row);
         with_scratch(|scratch| match course {
             Course::Open if admitted.is_everything() => walk.run(scratch, nearest),
-            Course::Within => {
-                let seeds = admitted.sample(SEEDS);
-                walk.run_within(&seeds, is_admitted, scratch, nearest)
-            }
+            Course::Within => walk.run_within(admitted.sample(), admitted, m, scratch, nearest),
             Course::Open | Course::Scan => walk.run_gated(is_admitted, scratch, nearest),
         })
     }
@@ -279,6 +267,22 @@ impl<'a> Search<'a> {
             let score = cosine(self.query, tail.at(place).vector());
             Candidate { score, row: Row::Fresh(tail, place) }
         }));
+    }
+}
+
+impl Admission for Admitted<'_> {
+    #[inline]
+    fn admits(&self, row: u32) -> bool {
+        Admitted::admits(self, row)
+    }
+
+    #[inline]
+    fn word(&self, number: usize) -> u64 {
+        Admitted::word(self, number)
+    }
+
+    fn count(&self) -> u64 {
+        Admitted::count(self)
     }
 }
 

@@ -3,8 +3,8 @@
 //! A scan compares each admitted row, one after the other. An open walk
 //! compares about `ef * m` rows; gated by a filter it goes on until `ef` rows
 //! were admitted, so it takes as many more as there are rows not admitted. A
-//! walk within a filter compares about as many as an open one, but reads more
-//! lists of neighbours. Whichever is the least work is done; all give as many
+//! walk within a filter is wider, and reads lists of rows that it does not
+//! compare. Whichever is the least work is done; all give as many
 //! rows as were asked for, or all there are.
 
 use super::{SearchOptions, Snapshot};
@@ -121,6 +121,11 @@ const LEAST_SHARE_GATED: f64 = 0.6;
 /// are read in the order in which they lie.
 const SCAN_COST: f64 = 1.0 / 3.0;
 
+/// A walk within a filter costs so many times as much as one through all rows, where few
+/// enough rows are admitted for a scan to be thought of: it is wider, and reads the lists
+/// of many rows that it does not compare.
+const WITHIN_COST: f64 = 5.0;
+
 /// Hits that a segment's recall curve is about.
 const CURVE_HITS: usize = 10;
 
@@ -172,12 +177,14 @@ impl Snapshot {
 
 /// Picks the least work for a graph of `rows` rows, of which `admitted` count.
 pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {
-    let walk = (ef * m) as f64;
-    if SCAN_COST * admitted as f64 <= walk {
-        return Course::Scan;
-    }
     let share = admitted as f64 / rows as f64;
-    if share >= LEAST_SHARE_GATED { Course::Open } else { Course::Within }
+    let (course, cost) = if share >= LEAST_SHARE_GATED {
+        (Course::Open, 1.0)
+    } else {
+        (Course::Within, WITHIN_COST)
+    };
+    let walk = (ef * m) as f64 * cost;
+    if SCAN_COST * admitted as f64 <= walk { Course::Scan } else { course }
 }
 
 #[cfg(test)]
@@ -189,7 +196,8 @@ mod tests {
         assert_eq!(course(20_000, 20_000, 64, 16), Course::Open);
         assert_eq!(course(1_000_000, 900_000, 64, 16), Course::Open);
         assert_eq!(course(1_000_000, 100_000, 64, 16), Course::Within);
-        assert_eq!(course(1_000_000, 1_000, 64, 16), Course::Scan);
+        assert_eq!(course(1_000_000, 20_000, 64, 16), Course::Within);
+        assert_eq!(course(1_000_000, 10_000, 64, 16), Course::Scan);
         assert_eq!(course(1_000, 1_000, 64, 16), Course::Scan);
         assert_eq!(course(20_000, 0, 64, 16), Course::Scan);
     }

@@ -28,6 +28,7 @@ use crate::{
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     pictures::Pictures,
+    pooling::PooledStates,
     prompter::Prompter,
     thought::{Markers, ModelThought},
 };
@@ -113,26 +114,31 @@ impl Encoder {
             .map(|sight| Some(sight.into()))
     }
 
-    /// What the gate sees of prompts: the means of their direct query states, `[hidden]`
-    /// each. For training a gate.
+    /// What direct embeddings of prompts are projected from, before any projection. For
+    /// fitting a projection, and a gate, which sees the mean of the query states.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
-    pub fn gate_inputs(&mut self, prompts: &[&Prompt]) -> Result<Vec<Vec<f32>>, EncoderError> {
+    pub fn pooled_states(
+        &mut self,
+        prompts: &[&Prompt],
+    ) -> Result<Vec<PooledStates>, EncoderError> {
         for prompt in prompts {
             self.check(prompt)?;
         }
-        let mut inputs = Vec::with_capacity(prompts.len());
+        let mut pooled = Vec::with_capacity(prompts.len());
         let mut rest = prompts;
         while !rest.is_empty() {
             let (wave, later) = rest.split_at(wave_len(rest));
-            let (_, states) = self.run_wave(wave)?;
+            let (sequences, states) = self.run_wave(wave)?;
             let [_, _, width] = states.dims();
-            let means = host_values(states.mean_dim(1))?;
-            inputs.extend(means.chunks_exact(width).map(<[f32]>::to_vec));
+            let queries = host_values(states.mean_dim(1))?;
+            let queries = queries.chunks_exact(width).map(<[f32]>::to_vec);
+            let means = sequences.iter().map(|(sequence, _)| sequence.sum.mean());
+            pooled.extend(queries.zip(means).map(|(queries, mean)| PooledStates { queries, mean }));
             rest = later;
         }
-        Ok(inputs)
+        Ok(pooled)
     }
 
     /// Runs one wave of prompts and the queries after them: each prompt's sequence with
