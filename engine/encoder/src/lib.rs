@@ -43,7 +43,7 @@ pub use gate::{Gate, GateActivation, GateForm, GateInput};
 pub use inspect::{Inspection, ModelInspection, ShapeInspection, StoredAs, inspect};
 pub use pictures::Pictures;
 pub use policy::{Convergence, ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
-pub use pooling::{PooledStates, Pooler, Pooling, Projection};
+pub use pooling::{Pooler, Pooling, Projection};
 pub use prompter::{Prompter, PrompterOptions};
 pub use queries::Queries;
 pub use template::{ChatTemplate, Message};

@@ -50,15 +50,6 @@ pub struct Pooler {
     pub mean: Option<Projection>,
 }
 
-/// What an embedding is made of before any projection: one input's pooled hidden states.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PooledStates {
-    /// Mean of the query states, `[hidden]`.
-    pub queries: Vec<f32>,
-    /// Mean of the states of content and thought, `[hidden]`.
-    pub mean: Vec<f32>,
-}
-
 impl Pooling {
     /// The name in the manifest.
     pub fn name(self) -> &'static str {

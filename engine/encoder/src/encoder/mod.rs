@@ -28,7 +28,6 @@ use crate::{
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     pictures::Pictures,
-    pooling::PooledStates,
     prompter::Prompter,
     thought::{Markers, ModelThought},
 };
@@ -114,31 +113,26 @@ impl Encoder {
             .map(|sight| Some(sight.into()))
     }
 
-    /// What direct embeddings of prompts are projected from, before any projection. For
-    /// fitting a projection, and a gate, which sees the mean of the query states.
+    /// What the gate sees of prompts: the means of their direct query states, `[hidden]`
+    /// each. For training a gate.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
-    pub fn pooled_states(
-        &mut self,
-        prompts: &[&Prompt],
-    ) -> Result<Vec<PooledStates>, EncoderError> {
+    pub fn gate_inputs(&mut self, prompts: &[&Prompt]) -> Result<Vec<Vec<f32>>, EncoderError> {
         for prompt in prompts {
             self.check(prompt)?;
         }
-        let mut pooled = Vec::with_capacity(prompts.len());
+        let mut inputs = Vec::with_capacity(prompts.len());
         let mut rest = prompts;
         while !rest.is_empty() {
             let (wave, later) = rest.split_at(wave_len(rest));
-            let (sequences, states) = self.run_wave(wave)?;
+            let (_, states) = self.run_wave(wave)?;
             let [_, _, width] = states.dims();
-            let queries = host_values(states.mean_dim(1))?;
-            let queries = queries.chunks_exact(width).map(<[f32]>::to_vec);
-            let means = sequences.iter().map(|(sequence, _)| sequence.sum.mean());
-            pooled.extend(queries.zip(means).map(|(queries, mean)| PooledStates { queries, mean }));
+            let means = host_values(states.mean_dim(1))?;
+            inputs.extend(means.chunks_exact(width).map(<[f32]>::to_vec));
             rest = later;
         }
-        Ok(pooled)
+        Ok(inputs)
     }
 
     /// Runs one wave of prompts and the queries after them: each prompt's sequence with

@@ -18,7 +18,6 @@ pub mod serve;
 pub mod train;
 pub mod train_ablate;
 pub mod train_data;
-pub mod train_project;
 
 mod filter;
 mod model_args;

@@ -17,7 +17,7 @@ use twn_train::{
     },
 };
 
-use super::{Outcome, Session, model, train_ablate, train_data, train_project};
+use super::{Outcome, Session, model, train_ablate, train_data};
 use crate::{
     config::Flag,
     output::{Output, Progress},
@@ -38,11 +38,6 @@ pub enum TrainCommand {
     /// which `twn serve --adapters` takes. Killed at any moment, the same command goes on from
     /// the last checkpoint and ends with the same adapters.
     Run(RunArgs),
-    /// Fit the projections of trained adapters to a teacher, in closed form
-    ///
-    /// The texts run once through the finished adapters, and a ridge regression finds the
-    /// projections from their pooled states to the teacher's vectors.
-    Project(train_project::ProjectArgs),
     /// Fit the gate of trained adapters, and choose its threshold
     ///
     /// Every query of the test collection is embedded directly and after a thought; the
@@ -126,7 +121,6 @@ impl TrainCommand {
         let model = match self {
             Self::Data(_) | Self::Plot(_) => &None,
             Self::Ablate(arguments) => &arguments.model,
-            Self::Project(arguments) => &arguments.model,
             Self::Run(arguments) => &arguments.model,
             Self::Gate(arguments) => &arguments.model,
         };
@@ -152,7 +146,6 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
             output.either(&serde_json::json!({ "curves": names }), || names.join("\n"))?;
             return Ok(Outcome::Done);
         }
-        TrainCommand::Project(arguments) => return train_project::run(arguments, session).await,
         TrainCommand::Ablate(arguments) => return train_ablate::run(arguments, session).await,
         TrainCommand::Run(arguments) => arguments,
     };

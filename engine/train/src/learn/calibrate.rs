@@ -81,8 +81,7 @@ pub fn calibrate(
     let mut source = LocalSource::new(encoder, LocalOptions::default())?;
     let outcomes = evaluate(&mut source, data, &wanted, progress)?.outcomes;
     let prompts = prompts(encoder, data)?;
-    let states = encoder.pooled_states(&prompts.iter().collect::<Vec<_>>())?;
-    let inputs: Vec<Vec<f32>> = states.into_iter().map(|states| states.queries).collect();
+    let inputs = encoder.gate_inputs(&prompts.iter().collect::<Vec<_>>())?;
 
     let mut order: Vec<usize> = (0..outcomes.len()).collect();
     order.retain(|&index| outcomes[index].gain().is_some());

@@ -40,13 +40,13 @@ pub struct GateFitted {
     pub epoch: usize,
 }
 
-/// Fits `gate` to `labels` of `inputs`, as [`Encoder::pooled_states`] gives them. The inputs
+/// Fits `gate` to `labels` of `inputs`, as [`Encoder::gate_inputs`] gives them. The inputs
 /// are standardised, and the standardisation is folded into the first layer.
 ///
 /// # Errors
 /// Fails when there are no examples of both kinds, or the loss is not finite.
 ///
-/// [`Encoder::pooled_states`]: twn_encoder::Encoder::pooled_states
+/// [`Encoder::gate_inputs`]: twn_encoder::Encoder::gate_inputs
 pub fn fit_gate(
     gate: Gate,
     inputs: &[Vec<f32>],

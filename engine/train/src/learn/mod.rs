@@ -9,8 +9,7 @@
 //! | `recipe`, `recipe_change` | what to train, on what, in which stages; what is tried otherwise |
 //! | `dataset`, `draw` | examples, and which of them make a step |
 //! | `sequence`, `batch` | from texts to padded tokens |
-//! | `teacher` | a teacher's vectors |
-//! | `ridge`, `closed_form`, `projections` | where a projection begins, and its fit at the end |
+//! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
 //! | `gate`, `calibrate` | the gate's fit to what thoughts were worth, and its threshold |
@@ -37,10 +36,8 @@ pub mod loss;
 mod optimizer;
 mod own_thoughts;
 mod policy;
-mod projections;
 mod recipe;
 mod recipe_change;
-mod ridge;
 mod sampler;
 mod sequence;
 mod step;
@@ -64,7 +61,6 @@ pub use log::{HeldOutLine, LogLine, TrainEvent};
 pub use loss::{Contrast, Pairing};
 pub use optimizer::{AdamW, AdamWOptions, OptimizerState, ParameterGradients};
 pub use policy::PolicyFigures;
-pub use projections::{ProjectionFit, ProjectionFitted, Taught, fit_projections, taught};
 pub use recipe::{Policy, Recipe, Stage, Weights};
 pub use recipe_change::RecipeChange;
 pub use sequence::{Decoded, Sequence, SequenceLimits, Sequencer};
