@@ -112,28 +112,28 @@ fn a_recall_target_picks_the_width() {
 #[test]
 fn each_filter_takes_its_way_and_finds_its_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let (collection, queries) = sealed(folder.path(), config(DIMENSION), 6000);
+    let (collection, queries) = sealed(folder.path(), config(DIMENSION), 16_000);
     let snapshot = collection.snapshot();
-    let ways = [(0.9, Filtering::Gated), (0.3, Filtering::Within), (0.01, Filtering::Scan)];
+    let ways = [(0.9, Filtering::Gated), (0.3, Filtering::Within), (0.003, Filtering::Scan)];
     for (share, way) in ways {
         let filter = below(share);
         let options = SearchOptions { ef: Some(32), filter, ..SearchOptions::new(10) };
         let ranking = snapshot.rank(&queries[0], &options).unwrap();
         assert_eq!(ranking.plan.filtering, Some(way), "{share}");
-        assert_eq!(ranking.plan.filter_matches, Some((6000.0 * share) as u64));
+        assert_eq!(ranking.plan.filter_matches, Some((16_000.0 * share) as u64));
         let recall = recall(&snapshot, &queries, &options);
         assert!(recall >= 0.95, "recall {recall} of {share}");
     }
     assert_eq!(snapshot.rank(&queries[0], &SearchOptions::new(10)).unwrap().plan.filtering, None);
 
     // What is kept of a filter's answer knows nothing of what died since.
-    let options = SearchOptions { filter: below(0.01), ..SearchOptions::new(100) };
+    let options = SearchOptions { filter: below(0.003), ..SearchOptions::new(100) };
     let before = snapshot.rank(&queries[0], &options).unwrap().ids;
     let dead = before[0].id.clone();
     collection.apply(vec![Operation::Delete(dead.clone())], Durability::Accepted).unwrap();
     let after = collection.snapshot().rank(&queries[0], &options).unwrap();
     assert_eq!(after.ids[..], before[1..]);
-    assert_eq!(after.plan.filter_matches, Some(59));
+    assert_eq!(after.plan.filter_matches, Some(47));
 }
 
 #[test]

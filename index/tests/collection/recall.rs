@@ -54,8 +54,8 @@ fn labelled(number: usize, vector: Vec<f32>) -> Operation {
 
 #[test]
 fn graphs_find_what_a_scan_finds_with_and_without_filters() {
-    let mut vectors = clustered(5100, DIMENSION, 11);
-    let queries = vectors.split_off(5000);
+    let mut vectors = clustered(14_100, DIMENSION, 11);
+    let queries = vectors.split_off(14_000);
     let folder = tempfile::tempdir().unwrap();
     let collection = Collection::create(folder.path(), crate::support::config(DIMENSION)).unwrap();
     let operations: Vec<Operation> =
@@ -86,7 +86,7 @@ fn graphs_find_what_a_scan_finds_with_and_without_filters() {
     }
 
     // With a third of the rows dead, and some written again into the tail.
-    let dead = (0..5000).step_by(3).map(|number| Operation::Delete(format!("d{number:05}")));
+    let dead = (0..14_000).step_by(3).map(|number| Operation::Delete(format!("d{number:05}")));
     collection.apply(dead.collect(), Durability::Accepted).unwrap();
     let fresh = (0..200).map(|number| upsert(&format!("f{number}"), vector(DIMENSION, number), 1));
     collection.apply(fresh.collect(), Durability::Accepted).unwrap();
