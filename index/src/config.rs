@@ -15,7 +15,10 @@ pub const MAX_SEAL_ROWS: usize = 4_000_000;
 /// Length of a log file, in bytes, below which none is sealed for its length.
 const SEAL_LOG_BYTES: u64 = 512 << 20;
 
-/// Bytes beside its vector with which a document still counts as one row, and no more.
+/// Length from which every log file is sealed, whatever `seal_rows` says.
+const SEAL_LOG_BYTES_MAX: u64 = 8 << 30;
+
+/// Bytes that a log has room for, for each of `seal_rows` documents, beside the vector.
 const ROW_BYTES: usize = 1024;
 
 /// The most segments that may be allowed to stand beside each other.
@@ -132,11 +135,11 @@ impl CollectionConfig {
     }
 
     /// Length of a log file, in bytes, that makes the background thread seal however few
-    /// rows are in it: it bounds the time that opening takes. `seal_rows` documents of
-    /// [`ROW_BYTES`] beside the vector always have room.
+    /// rows are in it: it bounds the memory of the tail and the time that opening takes.
+    /// `seal_rows` documents of [`ROW_BYTES`] beside the vector have room below 8 GiB.
     pub(crate) fn seal_log_bytes(&self) -> u64 {
         let row_bytes = (self.dimension * size_of::<f32>() + ROW_BYTES) as u64;
-        row_bytes.saturating_mul(self.seal_rows as u64).max(SEAL_LOG_BYTES)
+        row_bytes.saturating_mul(self.seal_rows as u64).clamp(SEAL_LOG_BYTES, SEAL_LOG_BYTES_MAX)
     }
 
     /// Refuses values out of their ranges, naming the field.
@@ -175,7 +178,7 @@ mod tests {
         assert_eq!(config.seal_log_bytes(), 1_000_000 * (512 + 1024));
         config.dimension = MAX_DIMENSION;
         config.seal_rows = MAX_SEAL_ROWS;
-        assert_eq!(config.seal_log_bytes(), 4_000_000 * (65_536 + 1024));
+        assert_eq!(config.seal_log_bytes(), SEAL_LOG_BYTES_MAX);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use crate::{
     checked::CheckedFile,
     error::IndexError,
-    filter::{FieldValue, Filter, FilterIndex},
+    filter::{Admitted, FieldValue, Filter, FilterIndex, Matching},
     graph::{Admission, Graph, Space, Walk, with_scratch},
     manifest::{self, FileEntry, Manifest},
     wal,
@@ -29,25 +29,6 @@ impl Space for Line {
     fn closeness(&self, rows: &[u32], out: &mut Vec<f32>) {
         out.clear();
         out.extend(rows.iter().map(|&row| -(row as f32)));
-    }
-}
-
-/// A filter that admits every third row.
-struct EveryThird {
-    rows: u32,
-}
-
-impl Admission for EveryThird {
-    fn admits(&self, row: u32) -> bool {
-        row.is_multiple_of(3)
-    }
-
-    fn word(&self, _: usize) -> u64 {
-        u64::MAX
-    }
-
-    fn count(&self) -> u64 {
-        u64::from(self.rows.div_ceil(3))
     }
 }
 
@@ -78,11 +59,13 @@ pub fn graph(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError> {
     let graph = Graph::open(&file, rows)?;
     let mut found = Vec::new();
     let walk = Walk { graph: &graph, space: &Line, ef: 16, budget: u64::MAX };
-    let admission = EveryThird { rows };
+    let matching = Matching::new((0..rows).step_by(3).collect(), rows);
+    let dead = (0..rows).step_by(9).collect();
+    let admission = Admitted::new(Some(Arc::new(matching)), &dead, rows);
     with_scratch(|scratch| {
         walk.run(scratch, &mut found);
         walk.run_gated(|row| admission.admits(row), scratch, &mut found);
-        walk.run_within(std::iter::once(0), &admission, 16, scratch, &mut found);
+        walk.run_within(std::iter::once(0), &admission, (16, true), scratch, &mut found);
     });
     graph.check_all(&|| false)?;
     file.check_sound()

@@ -1,5 +1,6 @@
 //! Which rows of a segment a search may find.
 
+use crate::graph::Admission;
 use roaring::RoaringBitmap;
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl Matching {
 
     /// Bytes of heap it takes up.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.serialized_size() + size_of_val(&*self.bits)
+        self.rows.serialized_size() + size_of_val(&*self.bits) + size_of_val(&*self.sample)
     }
 }
 
@@ -66,25 +67,9 @@ impl<'a> Admitted<'a> {
         Self { matching, dead, segment_rows, count }
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
     /// Tells whether every row of the segment counts.
     pub(crate) fn is_everything(&self) -> bool {
         self.count == u64::from(self.segment_rows)
-    }
-
-    #[inline]
-    pub(crate) fn admits(&self, row: u32) -> bool {
-        self.matching.as_ref().is_none_or(|matching| matching.contains(row))
-            && self.dead.is_none_or(|dead| !dead.contains(row))
-    }
-
-    /// The matching rows `64 * number` and on, a bit each, the dead among them.
-    #[inline]
-    pub(crate) fn word(&self, number: usize) -> u64 {
-        self.matching.as_ref().map_or(u64::MAX, |matching| matching.bits[number])
     }
 
     /// Returns some admitted rows from all over the segment.
@@ -100,5 +85,23 @@ impl<'a> Admitted<'a> {
             Some(matching) => work(&mut matching.rows.iter().filter(is_alive)),
             None => work(&mut (0..self.segment_rows).filter(is_alive)),
         }
+    }
+}
+
+impl Admission for Admitted<'_> {
+    #[inline]
+    fn admits(&self, row: u32) -> bool {
+        self.matching.as_ref().is_none_or(|matching| matching.contains(row))
+            && self.dead.is_none_or(|dead| !dead.contains(row))
+    }
+
+    /// The dead are among them.
+    #[inline]
+    fn word(&self, number: usize) -> u64 {
+        self.matching.as_ref().map_or(u64::MAX, |matching| matching.bits[number])
+    }
+
+    fn count(&self) -> u64 {
+        self.count
     }
 }

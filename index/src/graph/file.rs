@@ -126,7 +126,7 @@ impl Graph {
         Self { upper, level0, file: None }
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.level0.starts.len() - 1
     }
 

@@ -24,6 +24,9 @@ const DETOUR_WORTH: usize = 2;
 /// rows, by this factor.
 const OUTSIDE_SHARE: f64 = 0.5;
 
+/// Admitted rows that should be near a query before their absence means anything.
+const LEAST_EXPECTED: f64 = 4.0;
+
 /// The rows that a walk may find.
 pub(crate) trait Admission {
     /// Tells whether a row is one of them.
@@ -38,7 +41,7 @@ pub(crate) trait Admission {
 }
 
 /// How far a walk within a filter goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Reach {
     /// How many of the nearest are kept while walking.
     width: usize,
@@ -83,17 +86,22 @@ impl<S: Space> Walk<'_, S> {
     /// Leaves the nearest admitted rows in `found`, nearest first, after a walk
     /// through those only. It begins at the `seeds` too, which are admitted:
     /// the rows nearest to the query may have none near them that is. `m` is the graph's.
+    /// A query outside of the filter needs a walk twice as wide, which is not begun unless
+    /// it `may_widen`.
     pub(crate) fn run_within(
         &self,
         seeds: impl Iterator<Item = u32>,
         admission: &impl Admission,
-        m: usize,
+        (m, may_widen): (usize, bool),
         scratch: &mut Scratch,
         found: &mut Vec<Key>,
     ) -> Walked {
         let descended = self.graph.upper.descend(self.space, scratch);
         let share = admission.count() as f64 / self.graph.rows() as f64;
         let is_outside = self.is_outside(share, admission, &scratch.starts);
+        if is_outside && !may_widen {
+            return Walked { distance_computations: descended, is_complete: false };
+        }
         let reach = Reach::new(self.ef, m, share, is_outside);
         // The starts take places without being answers.
         scratch.begin(self.graph.rows(), reach.width + scratch.starts.len());
@@ -104,8 +112,9 @@ impl<S: Space> Walk<'_, S> {
         walked
     }
 
-    /// Tells whether the neighbours of `starts`, the rows nearest to the query, are admitted
-    /// far more seldom than the `share` of all rows that are.
+    /// Tells whether the neighbours of `starts`, the nearest rows to the query that the layer
+    /// above has, are admitted far more seldom than the `share` of all rows that are: where
+    /// enough of them should be for that to be no accident.
     fn is_outside(&self, share: f64, admission: &impl Admission, starts: &[Key]) -> bool {
         let near = starts.iter().flat_map(|&start| self.graph.level0.of(row_of(start)));
         let (mut all, mut admitted) = (0_u32, 0_u32);
@@ -113,7 +122,8 @@ impl<S: Space> Walk<'_, S> {
             all += 1;
             admitted += u32::from(admission.admits(row));
         }
-        f64::from(admitted) < OUTSIDE_SHARE * share * f64::from(all)
+        let expected = share * f64::from(all);
+        expected >= LEAST_EXPECTED && f64::from(admitted) < OUTSIDE_SHARE * expected
     }
 
     fn spread_gated(
@@ -241,22 +251,21 @@ fn go_round(
         let mut end = start;
         for &row in neighbours {
             let number = (row / 64) as usize;
-            let admitted = admission.word(number);
-            let is_new = (admitted & !visited.word(number)) >> (row % 64) & 1;
+            let (admitted, visited) = (admission.word(number), visited.word(number));
             pending[end] = row;
-            end += is_new as usize;
-            seen += (admitted >> (row % 64) & 1) as usize;
+            end += ((admitted & !visited) >> (row % 64) & 1) as usize;
+            seen += ((admitted & visited) >> (row % 64) & 1) as usize;
         }
         pending.truncate(end);
         let mut kept = start;
         for index in start..end {
             let row = pending[index];
-            if admission.admits(row) {
-                visited.insert(row);
+            if admission.admits(row) && visited.insert(row) {
                 pending[kept] = row;
                 kept += 1;
             }
         }
         pending.truncate(kept);
+        seen += kept - start;
     }
 }

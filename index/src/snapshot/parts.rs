@@ -6,7 +6,7 @@
 
 use super::{
     Hit, Ranked, Ranking, SearchOptions, SearchOutcome, SegmentView, Snapshot,
-    plan::{Course, Tally, course, width},
+    plan::{Course, Tally, course, may_widen, width},
     scan::{Nearest, cosine, scan, scan_rows},
 };
 use crate::{
@@ -223,7 +223,11 @@ impl<'a> Search<'a> {
         let is_admitted = |row| admitted.admits(row);
         with_scratch(|scratch| match course {
             Course::Open if admitted.is_everything() => walk.run(scratch, nearest),
-            Course::Within => walk.run_within(admitted.sample(), admitted, m, scratch, nearest),
+            Course::Within => {
+                let may_widen = may_widen(graph.rows() as u64, admitted.count(), ef, m);
+                let reach = (m, may_widen);
+                walk.run_within(admitted.sample(), admitted, reach, scratch, nearest)
+            }
             Course::Open | Course::Scan => walk.run_gated(is_admitted, scratch, nearest),
         })
     }
@@ -267,22 +271,6 @@ impl<'a> Search<'a> {
             let score = cosine(self.query, tail.at(place).vector());
             Candidate { score, row: Row::Fresh(tail, place) }
         }));
-    }
-}
-
-impl Admission for Admitted<'_> {
-    #[inline]
-    fn admits(&self, row: u32) -> bool {
-        Admitted::admits(self, row)
-    }
-
-    #[inline]
-    fn word(&self, number: usize) -> u64 {
-        Admitted::word(self, number)
-    }
-
-    fn count(&self) -> u64 {
-        Admitted::count(self)
     }
 }
 

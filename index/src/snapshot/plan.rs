@@ -161,8 +161,11 @@ impl Snapshot {
         let segments = self.segments.iter().map(|view| {
             let rows = view.live_rows();
             let graph = view.segment.graph.as_ref().filter(|_| !options.exact);
+            let all = u64::from(view.segment.rows());
             match graph.and_then(|_| width(options, &self.config, &view.segment)) {
-                Some(ef) if course(rows, rows, ef, m) != Course::Scan => (ef * m) as u64,
+                Some(ef) if course(all, rows, ef, m) != Course::Scan => {
+                    walk(all, rows, ef, m).1 as u64
+                }
                 _ => rows,
             }
         });
@@ -172,16 +175,28 @@ impl Snapshot {
 
 /// Picks the least work for a graph of `rows` rows, of which `admitted` count.
 pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {
-    let share = admitted as f64 / rows as f64;
-    let (course, cost) = if share >= LEAST_SHARE_GATED {
-        (Course::Open, 1.0)
+    let (course, work) = walk(rows, admitted, ef, m);
+    if SCAN_COST * admitted as f64 <= work { Course::Scan } else { course }
+}
+
+/// Tells whether a walk twice as wide would still be less work than a scan.
+pub(super) fn may_widen(rows: u64, admitted: u64, ef: usize, m: usize) -> bool {
+    course(rows, admitted, 2 * ef, m) != Course::Scan
+}
+
+/// Picks the way to walk, and weighs its work in vectors that an open walk compares.
+///
+/// A walk within a filter is wider, and reads the more lists of rows that it does not compare
+/// the fewer are admitted. How much that weighs was found by trial, so that a walk and a scan
+/// take equally long where one is given up for the other.
+fn walk(rows: u64, admitted: u64, ef: usize, m: usize) -> (Course, f64) {
+    let share = admitted.max(1) as f64 / rows.max(1) as f64;
+    let open = (ef * m) as f64;
+    if share >= LEAST_SHARE_GATED {
+        (Course::Open, open)
     } else {
-        // It is wider, and reads the more lists of rows that it does not compare the fewer
-        // are admitted: twice an open walk's time at a half, four times at a tenth.
-        (Course::Within, 1.0 - share.log2())
-    };
-    let walk = (ef * m) as f64 * cost;
-    if SCAN_COST * admitted as f64 <= walk { Course::Scan } else { course }
+        (Course::Within, open * (1.0 - share.log2()))
+    }
 }
 
 #[cfg(test)]
@@ -197,5 +212,6 @@ mod tests {
         assert_eq!(course(1_000_000, 10_000, 64, 16), Course::Scan);
         assert_eq!(course(1_000, 1_000, 64, 16), Course::Scan);
         assert_eq!(course(20_000, 0, 64, 16), Course::Scan);
+        assert_eq!(course(0, 0, 64, 16), Course::Scan);
     }
 }
