@@ -179,9 +179,10 @@ pub(super) fn course(rows: u64, admitted: u64, ef: usize, m: usize) -> Course {
     if SCAN_COST * admitted as f64 <= work { Course::Scan } else { course }
 }
 
-/// Tells whether a walk twice as wide would still be less work than a scan.
+/// Tells whether the wider walk that a query outside of its filter needs is less work than a
+/// scan. It takes a fourth longer than others: it goes round fewer rows.
 pub(super) fn may_widen(rows: u64, admitted: u64, ef: usize, m: usize) -> bool {
-    course(rows, admitted, 2 * ef, m) != Course::Scan
+    course(rows, admitted, ef + ef / 4, m) != Course::Scan
 }
 
 /// Picks the way to walk, and weighs its work in vectors that an open walk compares.

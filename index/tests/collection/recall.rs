@@ -109,7 +109,7 @@ fn graphs_find_what_a_scan_finds_with_and_without_filters() {
 /// begins outside of them has to hand over to a scan, if that is affordable.
 #[test]
 fn filters_against_the_grain_of_the_vectors_are_answered_in_full() {
-    let vectors = clustered(14_000, DIMENSION, 5);
+    let vectors = clustered(11_000, DIMENSION, 5);
     let folder = tempfile::tempdir().unwrap();
     let collection = Collection::create(folder.path(), crate::support::config(DIMENSION)).unwrap();
     let axis = UnitVector::new(vector(DIMENSION, 77)).unwrap();
