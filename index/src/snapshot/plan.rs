@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(course(20_000, 20_000, 64, 16), Course::Open);
         assert_eq!(course(1_000_000, 900_000, 64, 16), Course::Open);
         assert_eq!(course(1_000_000, 100_000, 64, 16), Course::Within);
-        assert_eq!(course(1_000_000, 20_000, 64, 16), Course::Within);
+        assert_eq!(course(1_000_000, 30_000, 64, 16), Course::Within);
         assert_eq!(course(1_000_000, 10_000, 64, 16), Course::Scan);
         assert_eq!(course(1_000, 1_000, 64, 16), Course::Scan);
         assert_eq!(course(20_000, 0, 64, 16), Course::Scan);
