@@ -189,7 +189,7 @@ pub(super) fn may_widen(rows: u64, admitted: u64, ef: usize, m: usize) -> bool {
 ///
 /// A walk within a filter is wider, and reads the more lists of rows that it does not compare
 /// the fewer are admitted. How much that weighs was found by trial, so that a walk and a scan
-/// take equally long where one is given up for the other.
+/// take about equally long where one is given up for the other.
 fn walk(rows: u64, admitted: u64, ef: usize, m: usize) -> (Course, f64) {
     let share = admitted.max(1) as f64 / rows.max(1) as f64;
     let open = (ef * m) as f64;
