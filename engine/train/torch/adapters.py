@@ -1,0 +1,136 @@
+"""What learns: two LoRA adapters, embedding queries, projections; and their folder."""
+
+import json
+import math
+import pathlib
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from backbone import LINEARS
+
+PREFIX = "base_model.model.model.layers"
+
+
+class Lora(torch.nn.Module):
+    """Low-rank changes of all linears: `a[name]` is `[layers, rank, in]`, `b[name]`
+    `[layers, out, rank]`; `b` begins at zero, so that nothing is changed at first."""
+
+    def __init__(self, backbone, rank, scale):
+        super().__init__()
+        self.rank, self.scale = rank, scale
+        self.a, self.b = torch.nn.ParameterDict(), torch.nn.ParameterDict()
+        for name, weight in backbone.linears.items():
+            layers, out, width = weight.shape
+            bound = math.sqrt(1 / width)
+            a = torch.empty(layers, rank, width, device=weight.device).uniform_(-bound, bound)
+            self.a[name] = torch.nn.Parameter(a)
+            self.b[name] = torch.nn.Parameter(torch.zeros(layers, out, rank, device=weight.device))
+
+    def tensors(self):
+        found = {}
+        for name, (_, module) in LINEARS.items():
+            for layer in range(self.a[name].shape[0]):
+                stem = f"{PREFIX}.{layer}.{module}"
+                found[f"{stem}.lora_A.weight"] = self.a[name][layer]
+                found[f"{stem}.lora_B.weight"] = self.b[name][layer]
+        return found
+
+    @torch.no_grad()
+    def load(self, folder):
+        stored = load_file(folder / "adapter_model.safetensors")
+        for name, tensor in self.tensors().items():
+            tensor.copy_(stored[name])
+
+
+class Adapters(torch.nn.Module):
+    """Both adapters and the head, for mean and queries each projected to `dimension`."""
+
+    def __init__(self, backbone, recipe):
+        super().__init__()
+        plan = recipe["adapters"]
+        device, hidden = backbone.device, backbone.hidden
+        self.single = recipe.get("wiring", {}).get("single", False)
+        self.reasoning = Lora(backbone, plan["reasoning_rank"], plan["scale"])
+        self.embedding = self.reasoning
+        if not self.single:
+            self.embedding = Lora(backbone, plan["embedding_rank"], plan["scale"])
+        dimension = plan["dimension"]
+        zeros = lambda *shape: torch.nn.Parameter(torch.zeros(*shape, device=device))
+        # Rows like those of tokens, which the backbone is used to.
+        spread = backbone.embedding.std().item()
+        draw = torch.randn(plan["queries"], hidden, device=device) * spread
+        self.queries = torch.nn.Parameter(draw)
+        self.mean_weight, self.mean_bias = zeros(dimension, hidden), zeros(dimension)
+        self.queries_weight, self.queries_bias = zeros(dimension, hidden), zeros(dimension)
+
+    def head(self):
+        return {
+            "queries": self.queries,
+            "project.mean.weight": self.mean_weight,
+            "project.mean.bias": self.mean_bias,
+            "project.queries.weight": self.queries_weight,
+            "project.queries.bias": self.queries_bias,
+        }
+
+    def groups(self, rates):
+        """Parameters for an optimiser: the adapters' rate, and the head's."""
+        lora = [*self.reasoning.parameters()]
+        if not self.single:
+            lora += self.embedding.parameters()
+        return [
+            {"params": lora, "lr": rates["adapters"], "peak": rates["adapters"]},
+            {"params": [self.queries], "lr": rates["queries"], "peak": rates["queries"]},
+            {
+                "params": [part for name, part in self.head().items() if name != "queries"],
+                "lr": rates["projections"],
+                "peak": rates["projections"],
+            },
+        ]
+
+    def state(self):
+        """One file's tensors, halves: `reasoning.*`, `embedding.*` and the head."""
+        parts = {f"reasoning.{name}": value for name, value in self.reasoning.tensors().items()}
+        parts |= {f"embedding.{name}": value for name, value in self.embedding.tensors().items()}
+        parts |= self.head()
+        return {name: part.detach().half().cpu().contiguous() for name, part in parts.items()}
+
+    def save(self, path):
+        save_file(self.state(), path)
+
+    @torch.no_grad()
+    def load(self, folder):
+        folder = pathlib.Path(folder)
+        self.reasoning.load(folder / "reasoning")
+        self.embedding.load(folder / "embedding")
+        stored = load_file(folder / "head.safetensors")
+        for name, part in self.head().items():
+            part.copy_(stored[name])
+
+
+def write_folder(state, like, out):
+    """Writes a saved state as a folder of adapters. `like` is a folder of the same plan,
+    whose manifest and unfitted gate are taken over; `twn train gate` fits one."""
+    like, out = pathlib.Path(like), pathlib.Path(out)
+    stored = load_file(state)
+    for adapter in ("reasoning", "embedding"):
+        (out / adapter).mkdir(parents=True, exist_ok=True)
+        prefix = f"{adapter}."
+        part = {k[len(prefix):]: v for k, v in stored.items() if k.startswith(prefix)}
+        save_file(part, out / adapter / "adapter_model.safetensors")
+        config = (like / adapter / "adapter_config.json").read_text()
+        (out / adapter / "adapter_config.json").write_text(config)
+    head = load_file(like / "head.safetensors")
+    head |= {k: v for k, v in stored.items() if not k.startswith(("reasoning.", "embedding."))}
+    save_file(head, out / "head.safetensors")
+    manifest = json.loads((like / "twn.json").read_text())
+    manifest.pop("gate_curve", None)
+    (out / "twn.json").write_text(json.dumps(manifest | {"gate_threshold": 0.5}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    import sys
+
+    if len(sys.argv) != 4:
+        sys.exit("usage: adapters.py STATE.safetensors LIKE_FOLDER OUT_FOLDER")
+    write_folder(*sys.argv[1:])
