@@ -1,5 +1,7 @@
 """The frozen decoder: a Llama from a GGUF file, its linears stacked over the layers."""
 
+import functools
+
 import numpy
 import torch
 
@@ -55,6 +57,11 @@ class Backbone:
         self.final_norm = read("output_norm.weight").to(device)
         self.embedding = read("token_embd.weight").to(device)
         self.device = torch.device(device)
+
+    @functools.cache
+    def joined(self, names, dtype):
+        """Linears that read the same rows as one, `[layers, out, in]`."""
+        return torch.cat([self.linears[name] for name in names], 1).to(dtype)
 
     @property
     def parameters(self):

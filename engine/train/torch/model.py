@@ -6,7 +6,7 @@ import numpy
 import torch
 import torch.nn.functional as F
 
-from ragged import Ragged, round_up
+from ragged import Ragged, Sequence, round_up
 
 
 class Merged:
@@ -27,9 +27,34 @@ class Merged:
         self.gate_up, self.down = joined("gate", "up"), full["down"].unbind(0)
 
 
+class Beside:
+    """A backbone's linears with an adapter's side products beside them: for a CPU, where the
+    gradient of whole merged weights would cost as much again as the pass."""
+
+    def __init__(self, backbone, lora, dtype):
+        def joined(*names):
+            full = backbone.joined(names, dtype).unbind(0)
+            # The parts of a joined linear have a side product each: blocks of one matrix.
+            down = torch.cat([lora.a[name] for name in names], 1).unbind(0)
+            layers = range(len(full))
+            up = [torch.block_diag(*(lora.b[name][at] for name in names)) for at in layers]
+            return [(full[at], down[at], up[at] * lora.scale) for at in layers]
+
+        self.qkv, self.out = joined("q", "k", "v"), joined("o")
+        self.gate_up, self.down = joined("gate", "up"), joined("down")
+
+
+def linear(rows, weight):
+    """Rows times a merged weight, or times one with a side product."""
+    if isinstance(weight, tuple):
+        full, down, up = weight
+        return torch.addmm(F.linear(rows, full), F.linear(rows, down), up.T)
+    return F.linear(rows, weight)
+
+
 def before_attention(rows, norm, qkv, cos, sin, epsilon, heads, size):
     normed = F.rms_norm(rows, (rows.shape[1],), norm, epsilon)
-    joined = F.linear(normed, qkv)
+    joined = linear(normed, qkv)
     rotating = joined[:, : heads * size].view(-1, heads, size)
     half = size // 2
     low, high = rotating[..., :half], rotating[..., half:]
@@ -61,9 +86,13 @@ class GatedDown(torch.autograd.Function):
 
 
 def after_attention(rows, seen, out, norm, gate_up, down, epsilon):
-    rows = rows + F.linear(seen, out)
+    rows = rows + linear(seen, out)
     normed = F.rms_norm(rows, (rows.shape[1],), norm, epsilon)
-    return rows + GatedDown.apply(F.linear(normed, gate_up), down)
+    opened = linear(normed, gate_up)
+    if isinstance(down, tuple):
+        gate, up = opened.chunk(2, 1)
+        return rows + linear(F.silu(gate) * up, down)
+    return rows + GatedDown.apply(opened, down)
 
 
 class Student:
@@ -75,6 +104,8 @@ class Student:
         self.attention_norm = cast(backbone.attention_norm).unbind(0)
         self.mlp_norm = cast(backbone.mlp_norm).unbind(0)
         self.final_norm, self.tokens = cast(backbone.final_norm), cast(backbone.embedding)
+        #: Ids that a learned thought's tokens compete with; all without.
+        self.vocabulary = None
         wrap = functools.partial(torch.compile, dynamic=True) if compiled else lambda f: f
         self.before, self.after = wrap(before_attention), wrap(after_attention)
         half = torch.arange(0, backbone.head_size, 2, device=backbone.device).float()
@@ -84,6 +115,11 @@ class Student:
 
     def merged(self, lora):
         return Merged(self.backbone, lora, self.dtype)
+
+    def learning(self, lora):
+        """The linears for a pass that differentiates, as the device does it fastest."""
+        kind = Merged if self.backbone.device.type == "cuda" else Beside
+        return kind(self.backbone, lora, self.dtype)
 
     def layer(self, merged, at, rows, turn, attend):
         b = self.backbone
@@ -102,10 +138,12 @@ class Student:
     def turn(self, positions):
         return self.cos[positions][:, None], self.sin[positions][:, None]
 
-    def forward(self, merged, rows, batch, keep=None):
+    def forward(self, merged, rows, batch, keep=None, earlier=None, still=0):
         """Hidden states after the final norm, `[total, hidden]`. `keep` is called with a
-        layer's keys and values, `[total, kv_heads, head_size]`."""
+        layer's keys and values, `[total, kv_heads, head_size]`; `earlier` has those of a
+        beginning that all sequences share; the first `still` layers learn nothing."""
         b = self.backbone
+        shared = len(earlier[0][0]) if earlier else 0
 
         def attend(at, q, k, v):
             if keep:
@@ -114,14 +152,23 @@ class Student:
             for start, count, length in batch.groups:
                 part = slice(start, start + count * length)
                 cut = lambda x: x[part].view(count, length, -1, b.head_size).transpose(1, 2)
+                keys, values, mask = cut(k), cut(v), None
+                if shared:
+                    before = [x.transpose(0, 1).expand(count, -1, -1, -1) for x in earlier[at]]
+                    keys, values = torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
+                    size = (length, shared + length)
+                    mask = torch.ones(size, dtype=torch.bool, device=q.device).tril(shared)
                 one = F.scaled_dot_product_attention(
-                    cut(q), cut(k), cut(v), is_causal=True, enable_gqa=True
+                    cut(q), keys, values, attn_mask=mask, is_causal=not shared, enable_gqa=True
                 )
                 seen.append(one.transpose(1, 2).reshape(count * length, b.hidden))
             return torch.cat(seen) if len(seen) > 1 else seen[0]
 
-        turn = self.turn(batch.positions)
-        for at in range(b.layers):
+        turn = self.turn(batch.positions + shared)
+        with torch.no_grad():
+            for at in range(still):
+                rows = self.layer(merged, at, rows, turn, attend)
+        for at in range(still, b.layers):
             rows = self.layer(merged, at, rows, turn, attend)
         return F.rms_norm(rows, (b.hidden,), self.final_norm, b.epsilon)
 
@@ -212,16 +259,29 @@ class Student:
 
     # Thinking
 
-    def log_probabilities(self, merged, sequences, batch):
+    def log_probabilities(self, merged, sequences, batch, earlier=None, still=0):
         """`log p` of the thoughts' tokens, one for each, sequence by sequence."""
         places, wanted = batch.targets(sequences)
-        hidden = self.forward(merged, F.embedding(batch.ids, self.tokens), batch)
-        states = hidden[places]
+        rows = F.embedding(batch.ids, self.tokens)
+        hidden = self.forward(merged, rows, batch, earlier=earlier, still=still)
+        states, tokens = hidden[places], self.tokens
+        if self.vocabulary is not None:
+            tokens = tokens[self.vocabulary]
+            wanted = torch.searchsorted(self.vocabulary, wanted)
         parts = [
-            -F.cross_entropy(F.linear(some, self.tokens).float(), target, reduction="none")
+            -F.cross_entropy(F.linear(some, tokens).float(), target, reduction="none")
             for some, target in zip(states.split(8192), wanted.split(8192))
         ]
         return torch.cat(parts)
+
+    @torch.no_grad()
+    def beginning(self, merged, tokens):
+        """Keys and values of each layer for the tokens that all sequences begin with."""
+        batch = Ragged([Sequence(tokens, (0, 0))], 0, self.backbone.device)
+        left = []
+        keep = lambda at, k, v: left.append((k[: len(tokens)], v[: len(tokens)]))
+        self.forward(merged, F.embedding(batch.ids, self.tokens), batch, keep)
+        return left
 
     @torch.no_grad()
     def think(self, merged, sequences, close, budget, temperature, end_of_text):

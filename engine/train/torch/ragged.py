@@ -9,9 +9,9 @@ import dataclasses
 import numpy
 import torch
 
-#: Lengths are rounded up to a multiple of this, and one length is one group.
+#: Lengths are rounded up to a multiple of this on a GPU, and one length is one group.
 ROUNDED = 8
-#: Groups of fewer rows join the next longer one, if that makes them little longer.
+#: There, groups of fewer rows join the next longer one, if that makes them little longer.
 ROWS_MIN = 16
 
 
@@ -23,6 +23,11 @@ class Sequence:
     content: tuple
     thought: tuple = (0, 0)
 
+    def after(self, count):
+        """The sequence without its first `count` tokens."""
+        moved = lambda span: tuple(max(at - count, 0) for at in span)
+        return Sequence(self.tokens[count:], moved(self.content), moved(self.thought))
+
 
 class Ragged:
     """A batch on a device: `groups` are `(start, rows, length)` in the row of tokens, and
@@ -31,15 +36,17 @@ class Ragged:
     def __init__(self, sequences, queries, device):
         lengths = numpy.array([len(one.tokens) + queries for one in sequences])
         self.order = numpy.argsort(lengths, kind="stable")
+        on_gpu = torch.device(device).type == "cuda"
+        rounded, rows_min = (ROUNDED, ROWS_MIN) if on_gpu else (1, 1)
         self.groups = []
         total, at = 0, 0
         starts = numpy.zeros(len(sequences), dtype=numpy.int64)
         while at < len(self.order):
-            longest = round_up(lengths[self.order[at]])
+            longest = round_up(lengths[self.order[at]], rounded)
             end = at
             while end < len(self.order):
-                length = round_up(lengths[self.order[end]])
-                few = end - at < ROWS_MIN and length <= 1.25 * longest
+                length = round_up(lengths[self.order[end]], rounded)
+                few = end - at < rows_min and length <= 1.25 * longest
                 if length > longest and not few:
                     break
                 longest = max(longest, length)
@@ -85,5 +92,5 @@ class Ragged:
         return put(places), put(wanted)
 
 
-def round_up(length):
-    return -(-int(length) // ROUNDED) * ROUNDED
+def round_up(length, multiple=ROUNDED):
+    return -(-int(length) // multiple) * multiple

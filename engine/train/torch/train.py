@@ -30,6 +30,8 @@ from ragged import Ragged
 
 #: Texts of the closed form, and its penalty relative to the mean variance.
 RIDGE_TEXTS, RIDGE = 12_000, 0.1
+#: Steps after which the reasoning stage saves what it has.
+SAVED = 100
 #: Thoughts that are decoded together.
 THOUGHTS = 8192
 
@@ -186,12 +188,19 @@ class Trainer:
 
     def thought_loss(self, examples):
         """Next-token loss of written thoughts: `examples` are `(query, thought)` rows."""
-        packed = self.packed
+        packed, student = self.packed, self.student
         sequences = [packed.written(packed.prompt(query, "query"), thought) for query, thought in examples]
-        batch = Ragged(sequences, 0, self.student.backbone.device)
-        self.tokens += batch.total
-        merged = self.student.merged(self.adapters.reasoning)
-        return -self.student.log_probabilities(merged, sequences, batch).mean()
+        self.tokens += sum(len(one.tokens) for one in sequences)
+        linears = student.learning(self.adapters.reasoning)
+        earlier, still = None, 0
+        if self.options.economical:
+            frame = packed.frames["query"]
+            with torch.no_grad():
+                earlier = student.beginning(linears, frame)
+            sequences = [one.after(len(frame)) for one in sequences]
+            still = student.backbone.layers // 3
+        batch = Ragged(sequences, 0, student.backbone.device)
+        return -student.log_probabilities(linears, sequences, batch, earlier, still).mean()
 
     def draw_thoughts(self, stage, step):
         for kind, count in stage["batch"].items():
@@ -201,6 +210,9 @@ class Trainer:
                     yield known.query[at], known.thought[at]
 
     def reasoning(self, stage):
+        if self.options.economical:
+            used = numpy.unique(self.packed.thoughts.values).astype("int64")
+            self.student.vocabulary = torch.from_numpy(used).to(self.student.backbone.device)
         optimizer, started, count = self.optimizer(stage), time.time(), 0
         for step, share in self.steps(stage):
             loss = self.thought_loss(list(self.draw_thoughts(stage, step)))
@@ -208,6 +220,8 @@ class Trainer:
             count = step + 1
             if step % 20 == 0:
                 self.log({"stage": stage["name"], "step": step, "thought": loss.item(), "norm": norm.item()})
+            if count % SAVED == 0:
+                self.adapters.save(self.options.out / f"{stage['name']}.safetensors")
         self.end(stage, count, started)
 
     def write_thoughts(self, stage):
@@ -418,6 +432,11 @@ def arguments(description):
     parser.add_argument("--pass-tokens", type=int, default=60_000, help="of reinforcement, with gradients")
     parser.add_argument("--ridge-texts", type=int, default=RIDGE_TEXTS)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--economical", action="store_true",
+        help="thoughts are learned without a gradient for the frame that all prompts begin with\n"
+        "and for the lowest third of the layers, and compete with tokens of thoughts alone",
+    )
     return parser
 
 
