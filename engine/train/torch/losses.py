@@ -1,16 +1,34 @@
 """What training minimises; the twins of `src/learn/loss.rs`."""
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 
 MASKED = -1e30
 
 
-def info_nce(queries, documents, positive, also_right, temperature):
-    """Symmetric InfoNCE (arXiv 1807.03748, CLIP's form) of unit rows `[N, D]` among
-    `[M, D]`: `positive[i]` answers query `i`, and `also_right` `[N, M]` marks documents that
-    answer it as well and must not count as wrong."""
-    logits = (queries @ documents.T / temperature).masked_fill(also_right, MASKED)
+@dataclasses.dataclass
+class Pairing:
+    """Which document belongs to which query: `positive[i]` answers query `i`; `also_right`
+    `[N, M]` marks documents that answer it as well and must not count as wrong, `doubtful`
+    those that nobody has called right or wrong."""
+
+    positive: torch.Tensor
+    also_right: torch.Tensor
+    doubtful: torch.Tensor
+
+
+def info_nce(queries, documents, pairing, temperature, margin=None):
+    """Symmetric InfoNCE (arXiv 1807.03748, CLIP's form) of unit rows `[N, D]` among `[M, D]`.
+    A doubtful document that is more similar than the positive by more than `margin` is taken
+    for a false negative and left out."""
+    similarities, positive = queries @ documents.T, pairing.positive
+    masked = pairing.also_right
+    if margin is not None:
+        fixed = similarities.detach()
+        masked = masked | (pairing.doubtful & (fixed > fixed.gather(1, positive[:, None]) + margin))
+    logits = (similarities / temperature).masked_fill(masked, MASKED)
     there = F.cross_entropy(logits, positive)
     back = F.cross_entropy(logits.T[positive], torch.arange(len(queries), device=queries.device))
     return (there + back) / 2
@@ -34,7 +52,7 @@ def policy_loss(current, sampled, reference, advantages, policy):
     """GRPO's loss (arXiv 2402.03300) over tokens, with a wider upper clip (arXiv 2503.14476),
     and the mean divergence from the reference."""
     ratio = (current - sampled).exp()
-    clipped = ratio.clamp(1 - policy.get("clip_low", 0.2), 1 + policy.get("clip_high", 0.28))
+    clipped = ratio.clamp(1 - policy["clip_low"], 1 + policy["clip_high"])
     surrogate = torch.minimum(ratio * advantages, clipped * advantages)
     gap = reference - current
     divergence = gap.exp() - gap - 1

@@ -149,17 +149,18 @@ class Student:
             if keep:
                 keep(at, k, v)
             seen = []
-            for start, count, length in batch.groups:
-                part = slice(start, start + count * length)
-                cut = lambda x: x[part].view(count, length, -1, b.head_size).transpose(1, 2)
-                keys, values, mask = cut(k), cut(v), None
+            sizes = [count * length for _, count, length in batch.groups]
+            parts = zip(batch.groups, q.split(sizes), k.split(sizes), v.split(sizes))
+            for (_, count, length), queries, keys, values in parts:
+                cut = lambda x: x.view(count, length, -1, b.head_size).transpose(1, 2)
+                keys, values, mask = cut(keys), cut(values), None
                 if shared:
                     before = [x.transpose(0, 1).expand(count, -1, -1, -1) for x in earlier[at]]
                     keys, values = torch.cat([before[0], keys], 2), torch.cat([before[1], values], 2)
                     size = (length, shared + length)
                     mask = torch.ones(size, dtype=torch.bool, device=q.device).tril(shared)
                 one = F.scaled_dot_product_attention(
-                    cut(q), keys, values, attn_mask=mask, is_causal=not shared, enable_gqa=True
+                    cut(queries), keys, values, attn_mask=mask, is_causal=not shared, enable_gqa=True
                 )
                 seen.append(one.transpose(1, 2).reshape(count * length, b.hidden))
             return torch.cat(seen) if len(seen) > 1 else seen[0]
@@ -202,10 +203,9 @@ class Student:
         b, count = self.backbone, batch.count
         left = {}
         rows = F.embedding(batch.ids, self.tokens)
-        hidden = self.forward(reasoning, rows, batch, lambda at, k, v: left.update({at: (k, v)}))
-        if detach:
-            hidden = hidden.detach()
-            left = {at: (k.detach(), v.detach()) for at, (k, v) in left.items()}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
+            keep = lambda at, k, v: left.update({at: (k, v)})
+            hidden = self.forward(reasoning, rows, batch, keep)
         queries = self.adapters.queries
         number = len(queries)
         lengths = torch.from_numpy(batch.ends - batch.starts).to(batch.ids.device)

@@ -41,6 +41,7 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--teacher", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--test", default="mixed", help="the collection that a run is judged on")
     parser.add_argument("--lines", type=int, help="of each file, at most; for trials")
     options = parser.parse_args()
 
@@ -85,9 +86,7 @@ def main():
         packed[f"{kind}.negatives"], packed[f"{kind}.negatives_at"] = flat(negatives, numpy.int32)
 
     names = []
-    for path in [recipe["evaluate"]["path"], recipe["evaluate"].get("test", "mixed")]:
-        if not (folder / path / "corpus.jsonl").exists():
-            continue
+    for path in [recipe["evaluate"]["path"], options.test]:
         names.append(path.replace("/", "_"))
         read = lambda file: [json.loads(line) for line in open(folder / path / file)]
         corpus, queries = read("corpus.jsonl"), read("queries.jsonl")

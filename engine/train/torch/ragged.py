@@ -1,4 +1,4 @@
-"""Sequences of many lengths in one pass, with next to no padding.
+"""Sequences of many lengths in one pass, with little padding.
 
 All positions lie end to end in one row of tokens, which everything but attention reads;
 attention reads groups of sequences of about one length as rectangles.
@@ -42,11 +42,11 @@ class Ragged:
         total, at = 0, 0
         starts = numpy.zeros(len(sequences), dtype=numpy.int64)
         while at < len(self.order):
-            longest = round_up(lengths[self.order[at]], rounded)
+            longest = shortest = round_up(lengths[self.order[at]], rounded)
             end = at
             while end < len(self.order):
                 length = round_up(lengths[self.order[end]], rounded)
-                few = end - at < rows_min and length <= 1.25 * longest
+                few = end - at < rows_min and length <= 1.25 * shortest
                 if length > longest and not few:
                     break
                 longest = max(longest, length)

@@ -13,8 +13,12 @@ import argparse
 import copy
 import json
 import math
+import os
 import pathlib
 import time
+
+# Batches differ in size from step to step: segments that grow keep memory in one piece.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import numpy
 import torch
@@ -30,10 +34,16 @@ from ragged import Ragged
 
 #: Texts of the closed form, and its penalty relative to the mean variance.
 RIDGE_TEXTS, RIDGE = 12_000, 0.1
+#: Steps between two looks at whether a run is still finite.
+CHECKED = 20
 #: Steps after which the reasoning stage saves what it has.
 SAVED = 100
-#: Thoughts that are decoded together.
-THOUGHTS = 8192
+#: Positions, budgets included, of thoughts that are decoded together: bounds the cache.
+THOUGHT_POSITIONS = 800_000
+#: What a stage need not name, as `twn train` has it.
+STAGE = {"warmup": 1, "temperature": 0.05, "negatives_max": 4, "false_negative_margin": 0.1}
+WEIGHTS = ("thought", "direct", "reasoned", "cosine", "similarity")
+POLICY = {"kl_weight": 0.04, "kl_max": 0.5, "clip_low": 0.2, "clip_high": 0.28}
 
 
 class Trainer:
@@ -47,10 +57,19 @@ class Trainer:
         for name, value in changes.items():
             place, last = self.place(name)
             place[last] = value
+        for stage in self.recipe["stage"]:
+            for name, value in STAGE.items():
+                stage.setdefault(name, value)
+            stage["weights"] = {name: stage.get("weights", {}).get(name, 0.0) for name in WEIGHTS}
+            if "policy" in stage:
+                stage["policy"] = POLICY | stage["policy"]
+        if self.recipe["adapters"]["pooling"] != "queries+mean":
+            raise SystemExit("only the pooling `queries+mean` is trained here")
         torch.manual_seed(self.recipe["seed"])
         device = torch.device(options.device)
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        torch.backends.cuda.matmul.allow_tf32 = True
+        # cuDNN's attention plans for every shape anew, and every step has new ones.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.started = time.time()
         backbone = earlier.student.backbone if earlier else Backbone(options.model, device)
         self.adapters = Adapters(backbone, self.recipe)
@@ -71,6 +90,9 @@ class Trainer:
         """Where a setting such as `embedding.steps` or `adapters.interface` lies."""
         head, *rest = name.removeprefix("stage.").split(".")
         stage = next((one for one in self.recipe["stage"] if one["name"] == head), None)
+        known = ("adapters", "wiring", "data", "evaluate")
+        if stage is None and head not in known:
+            raise SystemExit(f"`{name}`: the recipe has no stage `{head}`")
         at = stage if stage is not None else self.recipe.setdefault(head, {})
         for part in rest[:-1]:
             at = at.setdefault(part, {})
@@ -102,8 +124,12 @@ class Trainer:
         opened = [packed.opened(prompt) for prompt in prompts]
         order = numpy.argsort([len(one.tokens) for one in opened], kind="stable")
         budget = self.recipe["adapters"]["thought"]["token_budget"]
-        for start in range(0, len(order), THOUGHTS):
-            rows = order[start : start + THOUGHTS]
+        end = len(order)
+        while end > 0:
+            # The longest first: as many as have room beside it.
+            longest = len(opened[order[end - 1]].tokens) + budget
+            start = max(0, end - max(1, THOUGHT_POSITIONS // longest))
+            rows, end = order[start:end], start
             made = self.student.think(
                 merged, [opened[at] for at in rows], packed.close, budget, temperature, packed.end_of_text
             )
@@ -119,11 +145,15 @@ class Trainer:
         elif self.options.teacher.is_file():
             table = torch.load(self.options.teacher, map_location=device)
         else:
-            table = teacher.vectors(self.options.teacher, self.packed, device, self.dtype)
+            table = teacher.vectors(self.options.teacher, self.packed, device, torch.float32)
             torch.save(table, self.options.out / "teacher.pt")
+        if len(table) != len(self.packed.teacher_rows):
+            raise SystemExit("the teacher's vectors are not those of the packed texts")
         self.teacher = table
         self.taught = {int(row): at for at, row in enumerate(self.packed.teacher_rows)}
         self.log({"taught": len(table)})
+        if self.options.initial:
+            return
         draw = numpy.random.default_rng(self.recipe["seed"])
         chosen = draw.permutation(len(table))[: self.options.ridge_texts]
         sequences = [self.packed.prompt(self.packed.teacher_rows[at], "query") for at in chosen]
@@ -159,13 +189,15 @@ class Trainer:
 
     def learn(self, stage, optimizer, step, share, loss=None):
         """One update along the stage's learning rate: warm-up, then half a cosine."""
-        rate = min(1.0, (step + 1) / stage["warmup"]) * (0.05 + 0.95 * (1 + math.cos(math.pi * share)) / 2)
+        rate = min(1.0, (step + 1) / stage["warmup"]) * (0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         if loss is not None:
             loss.backward()
         parameters = [part for part in self.adapters.parameters() if part.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        if step % CHECKED == 0 and not math.isfinite(norm.item()):
+            raise SystemExit(f"{stage['name']}: step {step} diverged, the gradient's norm is {norm.item()}")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm
@@ -215,18 +247,22 @@ class Trainer:
             self.student.vocabulary = torch.from_numpy(used).to(self.student.backbone.device)
         optimizer, started, count = self.optimizer(stage), time.time(), 0
         for step, share in self.steps(stage):
-            loss = self.thought_loss(list(self.draw_thoughts(stage, step)))
+            examples = list(self.draw_thoughts(stage, step))
+            if not examples:
+                continue
+            loss = self.thought_loss(examples)
             norm = self.learn(stage, optimizer, step, share, loss)
             count = step + 1
             if step % 20 == 0:
                 self.log({"stage": stage["name"], "step": step, "thought": loss.item(), "norm": norm.item()})
             if count % SAVED == 0:
                 self.adapters.save(self.options.out / f"{stage['name']}.safetensors")
+        self.student.vocabulary = None
         self.end(stage, count, started)
 
     def write_thoughts(self, stage):
-        """Thoughts of the adapter's own for all that the stage's examples may need: the
-        reasoning adapter stands still meanwhile."""
+        """Thoughts of the adapter's own for all that the stage's examples may need, as it
+        stands at the beginning: where the stage moves it as well, they grow stale."""
         started = time.time()
         self.own = {}
         for kind, count in stage["batch"].items():
@@ -286,12 +322,13 @@ class Trainer:
                 negatives = draw.permutation(known.negatives[at])[: stage["negatives_max"]]
                 for row in negatives:
                     document(int(row))
-                right = [documents[int(row)] for row in positives if int(row) in documents]
-                direct.append((direct_row, positive, right))
+                hard = [int(row) for row in negatives]
+                right = [int(row) for row in positives]
+                direct.append((direct_row, positive, right, hard))
                 own = self.own.get(kind, {}).get(at)
                 if weights["reasoned"] > 0 and (own is not None or known.thought[at] >= 0):
                     thought = packed.think(prompt, *own) if own is not None else packed.written(prompt, known.thought[at])
-                    reasoned.append((len(sequences), positive, right))
+                    reasoned.append((len(sequences), positive, right, hard))
                     sequences.append(thought)
         batch = Ragged(sequences, self.queries_in_batch, device)
         self.tokens += batch.total
@@ -301,15 +338,21 @@ class Trainer:
         table, parts = vectors[rows], {}
         for name, queries in [("direct", direct), ("reasoned", reasoned)]:
             if weights.get(name, 0) > 0 and queries:
-                also = numpy.zeros((len(queries), len(place)), dtype=bool)
-                for at, (_, positive, right) in enumerate(queries):
-                    for other in right:
-                        also[at, place[other]] = other != positive
-                positive = torch.tensor([place[one[1]] for one in queries], device=device)
+                also, doubtful = numpy.zeros((2, len(queries), len(place)), dtype=bool)
+                doubtful[:] = True
+                for at, (_, positive, right, hard) in enumerate(queries):
+                    for row in right:
+                        if row in documents and documents[row] != positive:
+                            also[at, place[documents[row]]] = True
+                    doubtful[at, [place[documents[row]] for row in hard]] = False
+                    doubtful[at, place[positive]] = False
+                put = lambda values: torch.from_numpy(values).to(device)
                 mine = vectors[torch.tensor([one[0] for one in queries], device=device)]
-                parts[name] = losses.info_nce(
-                    mine, table, positive, torch.from_numpy(also).to(device), stage["temperature"]
+                pairing = losses.Pairing(
+                    torch.tensor([place[one[1]] for one in queries], device=device), put(also), put(doubtful)
                 )
+                margin = stage["false_negative_margin"]
+                parts[name] = losses.info_nce(mine, table, pairing, stage["temperature"], margin)
         known = [(row, self.taught[int(text)]) for row, text in taught if int(text) in self.taught]
         if known:
             students = vectors[torch.tensor([row for row, _ in known], device=device)]
@@ -317,8 +360,9 @@ class Trainer:
             teachers = torch.nn.functional.normalize(teachers, dim=1)
             parts["cosine"] = losses.cosine_distance(students, teachers)
             parts["similarity"] = losses.similarity_divergence(students, teachers, stage["temperature"])
-        if weights.get("thought", 0) > 0:
-            parts["thought"] = self.thought_loss(list(self.draw_thoughts(stage, step)))
+        examples = list(self.draw_thoughts(stage, step)) if weights["thought"] > 0 else []
+        if examples:
+            parts["thought"] = self.thought_loss(examples)
         return sum(weights[name] * part for name, part in parts.items()), parts
 
     def policy(self, stage):
@@ -332,7 +376,7 @@ class Trainer:
             queries, documents, owners = [], [], []
             for kind, size in stage["batch"].items():
                 known = packed.kinds[kind]
-                # Other examples than those that taught the adapters first.
+                # Another place in the order than where the stages before began.
                 for at in known.draw(step + 10_000, size):
                     positives, negatives = known.positives[at], known.negatives[at]
                     rows = [positives[0], *negatives[: stage["negatives_max"]]]
@@ -362,6 +406,8 @@ class Trainer:
             advantage = advantage.reshape(-1).cpu().numpy()
             kept = [at for at, (tokens, _) in enumerate(thoughts) if len(tokens)]
             total = sum(len(thoughts[at][0]) for at in kept)
+            if not total:
+                continue
             divergence = 0.0
             # A pass holds what its gradient needs; the update is one.
             order = passes([sequences[at] for at in kept], 0, self.options.pass_tokens)
@@ -407,13 +453,15 @@ class Trainer:
         if self.options.initial:
             self.adapters.load(self.options.initial)
         stages = [stage for stage in self.recipe["stage"] if not stage.get("skip")]
-        taught = any(stage["weights"].get("cosine") for stage in stages if "weights" in stage)
+        taught = any(stage["weights"]["cosine"] + stage["weights"]["similarity"] for stage in stages)
         if taught:
             self.teach()
         seen = None
         for stage in stages:
-            kind = "policy" if "policy" in stage else "embedding" if "cosine" in stage["weights"] else "reasoning"
-            getattr(self, kind)(stage)
+            embeds = any(weight for name, weight in stage["weights"].items() if name != "thought")
+            {(True, False): self.policy, (False, True): self.embedding, (False, False): self.reasoning}[
+                "policy" in stage, embeds
+            ](stage)
             if stage["name"] not in self.options.quiet:
                 seen = self.evaluate(stage["name"], gate=stage is not stages[0])
         return seen
