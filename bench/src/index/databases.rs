@@ -14,6 +14,13 @@ use twn_index::UnitVector;
 /// Widths of search tried.
 const WIDTHS: [usize; 7] = [10, 16, 32, 64, 128, 256, 400];
 
+/// Queries that tell how many a database can be asked.
+const PILOT: usize = 20;
+/// A slow database is asked fewer queries, so that it takes about this many seconds…
+const SECONDS: f64 = 120.0;
+/// … but at least these: recall@10 to half a percent.
+const QUERIES_MIN: usize = 100;
+
 /// The recall at which they are compared.
 const RECALL: f64 = 0.95;
 
@@ -40,12 +47,12 @@ impl Databases<'_> {
             let what = format!("{}: round trips at recall@10 {RECALL}, vs {name}", self.set);
             let target = Some(Target::at_least(1.0));
             match self.beside(name, collection, truth) {
-                Ok([ours, theirs]) => {
+                Ok(Beside { ours, theirs, queries }) => {
                     let (rate, peer) = (qps_at(&ours, RECALL), qps_at(&theirs, RECALL));
                     let row = Row::compare(what, "1/s", rate.as_slice(), peer.as_slice(), target);
                     let note = format!(
-                        "gRPC with a supplied vector vs its Python client, by the clock; ours {}; \
-                         theirs {}",
+                        "gRPC with a supplied vector vs its Python client, by the clock, \
+                         {queries} queries; ours {}; theirs {}",
                         points(&ours),
                         points(&theirs)
                     );
@@ -60,26 +67,40 @@ impl Databases<'_> {
         Ok(rows)
     }
 
-    fn beside(
-        &self,
-        name: &str,
-        collection: &Path,
-        truth: &Answers,
-    ) -> anyhow::Result<[Vec<Point>; 2]> {
+    fn beside(&self, name: &str, collection: &Path, truth: &Answers) -> anyhow::Result<Beside> {
         let mut peer = peer::start(self.python, self.script, name)?;
         peer::build(&mut peer, self.base, self.threads)?;
-        let mut contestants = [
-            Contestant::Served(Served::start(self.server, collection, self.queries)?),
-            Contestant::Peer(peer),
-        ];
-        for contestant in &mut contestants {
-            contestant.take_queries(self.query_path, self.queries.len())?;
-        }
-        let curves = contestant::curves(&mut contestants, truth, &WIDTHS, self.rounds, false)?;
+        let mut theirs = Contestant::Peer(peer);
+        let queries = self.affordable(&mut theirs)?;
+        theirs.take_queries(self.query_path, queries)?;
+        let ours = Served::start(self.server, collection, &self.queries[..queries])?;
+        let mut contestants = [Contestant::Served(ours), theirs];
+        let truth = truth[..queries].to_vec();
+        let curves = contestant::curves(&mut contestants, &truth, &WIDTHS, self.rounds, false)?;
         let [ours, theirs] = <[Vec<Point>; 2]>::try_from(curves)
             .map_err(|curves| anyhow::anyhow!("{} curves instead of two", curves.len()))?;
-        Ok([ours, theirs])
+        Ok(Beside { ours, theirs, queries })
     }
+
+    /// How many queries a database is asked, by its rate in a round that warms it up and one
+    /// that counts.
+    fn affordable(&self, database: &mut Contestant<'_>) -> anyhow::Result<usize> {
+        let pilot = PILOT.min(self.queries.len());
+        database.take_queries(self.query_path, pilot)?;
+        database.round(WIDTHS[0])?;
+        let seconds = database.round(WIDTHS[0])?.seconds / pilot as f64;
+        // Each width has its rounds, and one more that returns what was found.
+        let asked = (WIDTHS.len() * (self.rounds + 1)) as f64;
+        let most = (SECONDS / asked / seconds.max(1e-9)) as usize;
+        Ok(most.max(QUERIES_MIN).min(self.queries.len()))
+    }
+}
+
+/// Curves of ours and of a database over the same queries.
+struct Beside {
+    ours: Vec<Point>,
+    theirs: Vec<Point>,
+    queries: usize,
 }
 
 fn points(curve: &[Point]) -> String {

@@ -236,11 +236,13 @@ async fn gate(arguments: GateArgs, session: &Session) -> anyhow::Result<Outcome>
     let seen = fitting.await.context("fitting the gate panicked")??;
     output.either(&seen, || {
         format!(
-            "threshold {:.3}: thinks for {:.0} % of {} held-out queries, {:.1} tokens a query",
+            "threshold {:.3}: thinks for {:.0} % of {} held-out queries, {:.1} tokens a query, \
+             and for {:.1} % of documents",
             seen.threshold,
             100.0 * seen.think_rate,
             seen.held_out,
-            seen.reasoning_tokens_per_query
+            seen.reasoning_tokens_per_query,
+            100.0 * seen.document_think_rate
         )
     })?;
     Ok(Outcome::Done)

@@ -1,5 +1,9 @@
 //! A gate for trained adapters: labels from what thoughts did on a test collection, a fit,
 //! and a threshold for a share of the tokens.
+//!
+//! A server asks the gate about documents as well. What a thought does to a document is not
+//! measured here, and adapters learn thoughts of queries: documents are examples that a
+//! thought does not help.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -11,9 +15,13 @@ use twn_encoder::{
 
 use super::{GateFit, GateFitted, TrainError, fit_gate};
 use crate::eval::{
-    Beir, EvalOptions, Frontier, LocalOptions, LocalSource, Progress, QueryOutcome, auroc, evaluate,
+    Beir, BeirDocument, EvalOptions, Frontier, LocalOptions, LocalSource, Progress, QueryOutcome,
+    auroc, evaluate,
 };
 
+/// Documents that the gate is fitted to, for each query that it is; as many others tell how
+/// often it would have a document think.
+const DOCUMENTS_PER_QUERY: f64 = 0.5;
 /// Points of the curve that the manifest keeps.
 const CURVE_POINTS: usize = 33;
 
@@ -47,6 +55,8 @@ pub struct Calibration {
     pub helps: f64,
     /// Queries held out.
     pub held_out: usize,
+    /// Share of documents, others than those fitted to, that the gate would have think.
+    pub document_think_rate: f64,
     /// AUROC on the queries held out.
     pub auroc: Option<f64>,
     /// The threshold that was chosen.
@@ -80,24 +90,31 @@ pub fn calibrate(
     };
     let mut source = LocalSource::new(encoder, LocalOptions::default())?;
     let outcomes = evaluate(&mut source, data, &wanted, progress)?.outcomes;
-    let prompts = prompts(encoder, data)?;
-    let inputs = encoder.gate_inputs(&prompts.iter().collect::<Vec<_>>())?;
+    let texts = data.queries.iter().map(|query| query.text.clone());
+    let inputs = gate_inputs(encoder, texts, EmbedKind::Query)?;
 
     let mut order: Vec<usize> = (0..outcomes.len()).collect();
     order.retain(|&index| outcomes[index].gain().is_some());
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(options.seed));
+    let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
+    order.shuffle(&mut rng);
     let held = (order.len() as f64 * options.held_out) as usize;
     if held < 10 || order.len() - held < 20 {
         return Err(TrainError::no_gate("too few queries to fit a gate and to choose a threshold"));
     }
     let (held, fitted) = order.split_at(held);
     let helps = |index: &usize| outcomes[*index].gain().is_some_and(|g| g > options.gain_min);
-    let rows: Vec<Vec<f32>> = fitted.iter().map(|&index| inputs[index].clone()).collect();
-    let labels: Vec<bool> = fitted.iter().map(helps).collect();
+    let helped = fitted.iter().filter(|index| helps(index)).count();
+    let each = (fitted.len() as f64 * DOCUMENTS_PER_QUERY) as usize;
+    let (documents, others) = document_inputs(encoder, data, each, &mut rng)?;
+    let mut examples: Vec<(Vec<f32>, bool)> =
+        fitted.iter().map(|index| (inputs[*index].clone(), helps(index))).collect();
+    examples.extend(documents.into_iter().map(|row| (row, false)));
+    examples.shuffle(&mut rng);
+    let (rows, labels): (Vec<Vec<f32>>, Vec<bool>) = examples.into_iter().unzip();
     let fresh = adapters.gate.clone();
     let (gate, GateFitted { epoch, .. }) = fit_gate(fresh, &rows, &labels, &options.fit)?;
 
-    let scores = scores(&gate, held, &inputs);
+    let scores = scores(&gate, held.iter().map(|&index| &inputs[index]));
     let judged: Vec<QueryOutcome> = held
         .iter()
         .zip(&scores)
@@ -109,14 +126,19 @@ pub fn calibrate(
         .ok_or_else(|| TrainError::no_gate("no threshold keeps within the share of tokens"))?;
     let held_labels: Vec<bool> = held.iter().map(helps).collect();
     let wide: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
+    let thinking = self::scores(&gate, others.iter())
+        .into_iter()
+        .filter(|&score| score > chosen.threshold)
+        .count();
     adapters.gate = gate;
     adapters.manifest.gate_threshold = chosen.threshold;
     adapters.manifest.gate_curve = curve(&frontier);
     adapters.manifest.trained = true;
     Ok(Calibration {
         fitted: fitted.len(),
-        helps: labels.iter().filter(|&&label| label).count() as f64 / labels.len() as f64,
+        helps: helped as f64 / fitted.len() as f64,
         held_out: held.len(),
+        document_think_rate: thinking as f64 / others.len().max(1) as f64,
         auroc: auroc(&wide, &held_labels),
         threshold: chosen.threshold,
         think_rate: chosen.think_rate,
@@ -126,19 +148,44 @@ pub fn calibrate(
     })
 }
 
-fn prompts(encoder: &Encoder, data: &Beir) -> Result<Vec<Prompt>, TrainError> {
+/// What the gate reads of `texts`.
+fn gate_inputs(
+    encoder: &mut Encoder,
+    texts: impl Iterator<Item = String>,
+    kind: EmbedKind,
+) -> Result<Vec<Vec<f32>>, TrainError> {
     let prompter = encoder.prompter();
-    let prompt = |text: &String| {
-        let content = Content::text(text.clone());
-        prompter.prepare(&EncodeInput { content, instruction: None, kind: EmbedKind::Query })
+    let prompt = |text: String| {
+        prompter.prepare(&EncodeInput { content: Content::text(text), instruction: None, kind })
     };
-    Ok(data.queries.iter().map(|query| prompt(&query.text)).collect::<Result<_, _>>()?)
+    let prompts: Vec<Prompt> = texts.map(prompt).collect::<Result<_, _>>()?;
+    Ok(encoder.gate_inputs(&prompts.iter().collect::<Vec<_>>())?)
 }
 
-fn scores(gate: &Gate, rows: &[usize], inputs: &[Vec<f32>]) -> Vec<f32> {
-    let width = inputs[0].len();
-    let values: Vec<f32> = rows.iter().flat_map(|&row| inputs[row].iter().copied()).collect();
-    let data = TensorData::new(values, [rows.len(), 1, width]);
+/// What the gate reads of `each` documents, and of as many others, if there are so many.
+fn document_inputs(
+    encoder: &mut Encoder,
+    data: &Beir,
+    each: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>), TrainError> {
+    let mut texts: Vec<String> = data.documents.iter().map(BeirDocument::content).collect();
+    texts.retain(|text| !text.is_empty());
+    texts.shuffle(rng);
+    texts.truncate(2 * each);
+    let mut inputs = gate_inputs(encoder, texts.into_iter(), EmbedKind::Document)?;
+    let others = inputs.split_off(each.min(inputs.len() / 2));
+    Ok((inputs, others))
+}
+
+fn scores<'a>(gate: &Gate, inputs: impl ExactSizeIterator<Item = &'a Vec<f32>>) -> Vec<f32> {
+    let count = inputs.len();
+    let values: Vec<f32> = inputs.flatten().copied().collect();
+    if count == 0 {
+        return Vec::new();
+    }
+    let width = values.len() / count;
+    let data = TensorData::new(values, [count, 1, width]);
     let states = Tensor::<3>::from_data(data, &Device::flex().autodiff());
     gate.score(states).into_data().convert::<f32>().try_to_vec().expect("converted to f32")
 }
