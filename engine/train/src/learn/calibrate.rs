@@ -25,6 +25,9 @@ const DOCUMENTS_PER_QUERY: f64 = 0.5;
 /// Points of the curve that the manifest keeps.
 const CURVE_POINTS: usize = 33;
 
+/// What the gate reads, a row a text.
+type Rows = Vec<Vec<f32>>;
+
 /// How to make a gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibrateOptions {
@@ -153,7 +156,7 @@ fn gate_inputs(
     encoder: &mut Encoder,
     texts: impl Iterator<Item = String>,
     kind: EmbedKind,
-) -> Result<Vec<Vec<f32>>, TrainError> {
+) -> Result<Rows, TrainError> {
     let prompter = encoder.prompter();
     let prompt = |text: String| {
         prompter.prepare(&EncodeInput { content: Content::text(text), instruction: None, kind })
@@ -168,7 +171,7 @@ fn document_inputs(
     data: &Beir,
     each: usize,
     rng: &mut ChaCha8Rng,
-) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>), TrainError> {
+) -> Result<(Rows, Rows), TrainError> {
     let mut texts: Vec<String> = data.documents.iter().map(BeirDocument::content).collect();
     texts.retain(|text| !text.is_empty());
     texts.shuffle(rng);
