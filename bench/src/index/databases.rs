@@ -18,7 +18,7 @@ const WIDTHS: [usize; 7] = [10, 16, 32, 64, 128, 256, 400];
 const PILOT: usize = 20;
 /// A slow database is asked fewer queries, so that it takes about this many seconds…
 const SECONDS: f64 = 120.0;
-/// … but at least these: recall@10 to half a percent.
+/// … but at least these, whose thousand hits tell recall@10.
 const QUERIES_MIN: usize = 100;
 
 /// The recall at which they are compared.

@@ -110,7 +110,8 @@ class Adapters(torch.nn.Module):
 
 def write_folder(state, like, out):
     """Writes a saved state as a folder of adapters. `like` is a folder of the same plan,
-    whose manifest and unfitted gate are taken over; `twn train gate` fits one."""
+    whose manifest is taken over, and the form of its gate: one that a fit begins with, and that
+    scores every input 0.5. `twn train gate` fits it to what the new adapters do."""
     like, out = pathlib.Path(like), pathlib.Path(out)
     stored = load_file(state)
     for adapter in ("reasoning", "embedding"):
@@ -122,6 +123,12 @@ def write_folder(state, like, out):
         (out / adapter / "adapter_config.json").write_text(config)
     head = load_file(like / "head.safetensors")
     head |= {k: v for k, v in stored.items() if not k.startswith(("reasoning.", "embedding."))}
+    inner = head["gate.inner.weight"]
+    bound = 1 / math.sqrt(inner.shape[1])
+    draw = torch.Generator().manual_seed(1)
+    head["gate.inner.weight"] = (torch.rand(inner.shape, generator=draw) * 2 - 1).mul(bound).half()
+    for name in ("gate.inner.bias", "gate.outer.weight", "gate.outer.bias"):
+        head[name] = torch.zeros_like(head[name])
     save_file(head, out / "head.safetensors")
     manifest = json.loads((like / "twn.json").read_text())
     manifest.pop("gate_curve", None)

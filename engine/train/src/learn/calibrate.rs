@@ -117,10 +117,10 @@ pub fn calibrate(
     let fresh = adapters.gate.clone();
     let (gate, GateFitted { epoch, .. }) = fit_gate(fresh, &rows, &labels, &options.fit)?;
 
-    let scores = scores(&gate, held.iter().map(|&index| &inputs[index]));
+    let held_scores = scores(&gate, held.iter().map(|&index| &inputs[index]));
     let judged: Vec<QueryOutcome> = held
         .iter()
-        .zip(&scores)
+        .zip(&held_scores)
         .map(|(&index, &gate_score)| QueryOutcome { gate_score, ..outcomes[index].clone() })
         .collect();
     let frontier = Frontier::of(&judged);
@@ -128,11 +128,9 @@ pub fn calibrate(
         .threshold_for_share(options.token_share)
         .ok_or_else(|| TrainError::no_gate("no threshold keeps within the share of tokens"))?;
     let held_labels: Vec<bool> = held.iter().map(helps).collect();
-    let wide: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
-    let thinking = self::scores(&gate, others.iter())
-        .into_iter()
-        .filter(|&score| score > chosen.threshold)
-        .count();
+    let wide: Vec<f64> = held_scores.iter().map(|&score| f64::from(score)).collect();
+    let other_scores = scores(&gate, others.iter());
+    let thinking = other_scores.iter().filter(|&&score| score > chosen.threshold).count();
     adapters.gate = gate;
     adapters.manifest.gate_threshold = chosen.threshold;
     adapters.manifest.gate_curve = curve(&frontier);
