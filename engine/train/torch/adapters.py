@@ -63,6 +63,8 @@ class Adapters(torch.nn.Module):
         self.queries = torch.nn.Parameter(draw)
         self.mean_weight, self.mean_bias = zeros(dimension, hidden), zeros(dimension)
         self.queries_weight, self.queries_bias = zeros(dimension, hidden), zeros(dimension)
+        #: Tensors of a fitted gate by name.
+        self.gate = {}
 
     def head(self):
         return {
@@ -92,7 +94,7 @@ class Adapters(torch.nn.Module):
         """One file's tensors, halves: `reasoning.*`, `embedding.*` and the head."""
         parts = {f"reasoning.{name}": value for name, value in self.reasoning.tensors().items()}
         parts |= {f"embedding.{name}": value for name, value in self.embedding.tensors().items()}
-        parts |= self.head()
+        parts |= self.head() | self.gate
         return {name: part.detach().half().cpu().contiguous() for name, part in parts.items()}
 
     def save(self, path):
@@ -110,8 +112,9 @@ class Adapters(torch.nn.Module):
 
 def write_folder(state, like, out):
     """Writes a saved state as a folder of adapters. `like` is a folder of the same plan,
-    whose manifest is taken over, and the form of its gate: one that a fit begins with, and that
-    scores every input 0.5. `twn train gate` fits it to what the new adapters do."""
+    whose manifest is taken over, and the form of its gate where the state has none: one that a
+    fit begins with, and that scores every input 0.5. `twn train gate` fits it, or chooses the
+    threshold of a fitted one (`--fitted`)."""
     like, out = pathlib.Path(like), pathlib.Path(out)
     stored = load_file(state)
     for adapter in ("reasoning", "embedding"):
@@ -123,12 +126,13 @@ def write_folder(state, like, out):
         (out / adapter / "adapter_config.json").write_text(config)
     head = load_file(like / "head.safetensors")
     head |= {k: v for k, v in stored.items() if not k.startswith(("reasoning.", "embedding."))}
-    inner = head["gate.inner.weight"]
-    bound = 1 / math.sqrt(inner.shape[1])
-    draw = torch.Generator().manual_seed(1)
-    head["gate.inner.weight"] = (torch.rand(inner.shape, generator=draw) * 2 - 1).mul(bound).half()
-    for name in ("gate.inner.bias", "gate.outer.weight", "gate.outer.bias"):
-        head[name] = torch.zeros_like(head[name])
+    if "gate.inner.weight" not in stored:
+        inner = head["gate.inner.weight"]
+        bound = 1 / math.sqrt(inner.shape[1])
+        draw = torch.Generator().manual_seed(1)
+        head["gate.inner.weight"] = (torch.rand(inner.shape, generator=draw) * 2 - 1).mul(bound).half()
+        for name in ("gate.inner.bias", "gate.outer.weight", "gate.outer.bias"):
+            head[name] = torch.zeros_like(head[name])
     save_file(head, out / "head.safetensors")
     manifest = json.loads((like / "twn.json").read_text())
     manifest.pop("gate_curve", None)

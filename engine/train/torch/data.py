@@ -1,6 +1,7 @@
 """Packed examples: what a step draws, and the sequences that it makes."""
 
 import json
+import math
 
 import numpy
 
@@ -20,18 +21,25 @@ class Lists:
         return len(self.offsets) - 1
 
 
+#: Share of a kind's examples, the last ones, that no stage draws: the gate is fitted to them.
+HELD_OUT = 0.08
+
+
 class Kind:
-    """Examples of one kind, drawn without repetition until all were drawn."""
+    """Examples of one kind, drawn without repetition until all that are not held out were."""
 
     def __init__(self, packed, name, seed):
         self.query = packed[f"{name}.query"]
         self.thought = packed[f"{name}.thought"]
         self.positives = Lists(packed[f"{name}.positives"], packed[f"{name}.positives_at"])
         self.negatives = Lists(packed[f"{name}.negatives"], packed[f"{name}.negatives_at"])
-        self.seed = seed
+        self.seed, self.drawn = seed, math.ceil((1 - HELD_OUT) * len(self.query))
+
+    def held_out(self):
+        return numpy.arange(self.drawn, len(self.query))
 
     def draw(self, step, count):
-        total, drawn = len(self.query), []
+        total, drawn = self.drawn, []
         for place in range(step * count, (step + 1) * count):
             turn, at = divmod(place, total)
             if getattr(self, "turn", None) != turn:

@@ -55,19 +55,19 @@ def ndcg_at_10(similarities, answers):
     return numpy.array(figures)
 
 
-def margins(similarities, answers):
-    """The best answer's lead over the best other document."""
-    lead = []
-    table = similarities.cpu().numpy()
-    for row, wanted in zip(table, answers):
-        if not wanted:
-            lead.append(numpy.nan)
-            continue
-        right = max(row[at] for at in wanted)
-        others = row.copy()
-        others[list(wanted)] = -2
-        lead.append(right - others.max())
-    return numpy.array(lead)
+def margins(queries, documents, answers):
+    """The lead of each query's best answer over the best other document; without any answer
+    not a number. Unit rows, and lists of documents' rows."""
+    lead = numpy.full(len(answers), numpy.nan)
+    for rows in numpy.array_split(numpy.arange(len(answers)), max(1, len(answers) // 1_000)):
+        similarities = (queries[torch.from_numpy(rows).to(queries.device)] @ documents.T).cpu()
+        right = torch.zeros_like(similarities, dtype=torch.bool)
+        for place, at in enumerate(rows):
+            right[place, list(answers[at])] = True
+        best = similarities.masked_fill(~right, -2).amax(1) - similarities.masked_fill(right, -2).amax(1)
+        known = right.any(1).numpy()
+        lead[rows[known]] = best.numpy()[known]
+    return lead
 
 
 def auroc(scores, labels):
@@ -78,24 +78,6 @@ def auroc(scores, labels):
     if positive in (0, len(labels)):
         return None
     return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * (len(labels) - positive)))
-
-
-def fit_gate(states, labels, seed=1):
-    """A gate like the product's (64 GELU units on the mean query state): a scorer."""
-    with torch.enable_grad():
-        torch.manual_seed(seed)
-        mean, deviation = states.mean(0), states.std(0) + 1e-6
-        inner = torch.nn.Linear(states.shape[1], 64, device=states.device)
-        outer = torch.nn.Linear(64, 1, device=states.device)
-        optimizer = torch.optim.AdamW([*inner.parameters(), *outer.parameters()], lr=2e-3, weight_decay=0.05)
-        score = lambda x: outer(torch.nn.functional.gelu(inner((x - mean) / deviation)))[:, 0]
-        wanted = torch.tensor(labels.astype("float32"), device=states.device)
-        for _ in range(60):
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(score(states), wanted)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return lambda x: score(x).detach().cpu().numpy()
 
 
 @torch.no_grad()
@@ -133,16 +115,15 @@ def evaluate(trainer, name, written=True):
     ]
     report["as_written"] = {k: mean(numpy.array(right)[kinds == k]) for k in sorted(set(kinds))}
     report["closed"] = mean(numpy.array([closed for _, closed in thoughts]))
-    gain = margins(similarities["always"], answers) - margins(similarities["never"], answers)
+    gain = margins(reasoned, table, answers) - margins(direct, table, answers)
     return report, {"states": states, "gain": gain, "figures": figures, "tokens": tokens, "kinds": kinds}
 
 
-def adaptive(fitted_on, seen_on, share=0.5):
-    """A gate fitted to one collection decides on another: its AUROC there and nDCG@10 at
-    the threshold that keeps within `share` of the tokens on the first: figures by query, and
-    a report."""
-    score = fit_gate(fitted_on["states"], fitted_on["gain"] > 0)
-    first, second = score(fitted_on["states"]), score(seen_on["states"])
+def adaptive(scores, fitted_on, seen_on, share=0.5):
+    """A gate decides: nDCG@10 of one collection at the threshold that was best on another
+    within `share` of the tokens there: figures by query, and a report. `scores` are the
+    gate's of both."""
+    first, second = scores
     best = (-1.0, numpy.inf)
     for threshold in numpy.quantile(first, numpy.linspace(0, 1, 201)):
         thinks = first >= threshold
@@ -153,8 +134,10 @@ def adaptive(fitted_on, seen_on, share=0.5):
     thinks = second >= best[1]
     figure = numpy.where(thinks, seen_on["figures"]["always"], seen_on["figures"]["never"])
     kinds = seen_on["kinds"]
+    better = seen_on["figures"]["always"] > seen_on["figures"]["never"]
     return figure, {
         "auroc": auroc(second, seen_on["gain"] > 0),
+        "auroc_ndcg": auroc(second, better),
         "ndcg_at_10": mean(figure),
         "token_share": float(seen_on["tokens"][thinks].sum() / max(seen_on["tokens"].sum(), 1)),
         "think_rate": {k: mean(thinks[kinds == k]) for k in sorted(set(kinds))},

@@ -69,16 +69,13 @@ class Ragged:
             pooled.append(start + places)
             owner.append(numpy.full(len(places), at))
             weight.append(numpy.full(len(places), 1 / max(len(places), 1)))
-        put = lambda values, kind: torch.from_numpy(
-            numpy.ascontiguousarray(values).astype(kind)
-        ).to(device, non_blocking=True)
         self.starts, self.ends = starts, starts + lengths - queries
-        self.ids, self.positions = put(ids, "int64"), put(positions, "int64")
-        self.pooled = put(numpy.concatenate(pooled), "int64")
-        self.owner = put(numpy.concatenate(owner), "int64")
-        self.weight = put(numpy.concatenate(weight), "float32")
+        self.ids, self.positions = put(ids, device), put(positions, device)
+        self.pooled = put(numpy.concatenate(pooled).astype("int64"), device)
+        self.owner = put(numpy.concatenate(owner).astype("int64"), device)
+        self.weight = put(numpy.concatenate(weight).astype("float32"), device)
         places = self.ends[:, None] + numpy.arange(queries)
-        self.query_places = put(places.reshape(-1), "int64")
+        self.query_places = put(places.reshape(-1), device)
 
     def targets(self, sequences):
         """Places whose next token belongs to a thought, and those tokens."""
@@ -87,9 +84,16 @@ class Ragged:
             begin, end = one.thought
             places.append(start + numpy.arange(begin - 1, end - 1))
             wanted.append(one.tokens[begin:end])
-        device = self.ids.device
-        put = lambda parts: torch.from_numpy(numpy.concatenate(parts).astype("int64")).to(device)
-        return put(places), put(wanted)
+        both = (numpy.concatenate(parts).astype("int64") for parts in (places, wanted))
+        return tuple(put(values, self.ids.device) for values in both)
+
+
+def put(values, device):
+    """An array on a device. A GPU that still computes is not waited for."""
+    values = torch.from_numpy(numpy.ascontiguousarray(values))
+    if torch.device(device).type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
 
 
 def round_up(length, multiple=ROUNDED):

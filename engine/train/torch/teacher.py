@@ -1,7 +1,15 @@
-"""A sentence encoder's vectors for the texts to distil, made where the training runs."""
+"""A sentence encoder's vectors for the texts to distil, made where the training runs, and
+projections that begin near to them."""
 
 import numpy
 import torch
+
+import losses
+from evaluate import passes
+from ragged import Ragged, put
+
+#: The closed form's penalty relative to the mean variance.
+RIDGE = 0.1
 
 
 @torch.no_grad()
@@ -32,3 +40,30 @@ def vectors(folder, packed, device, dtype, batch_tokens=131_072):
         unit = torch.nn.functional.normalize(mean, dim=1)
         out[torch.from_numpy(rows).to(device)] = unit.half()
     return out
+
+
+@torch.no_grad()
+def closed_form(trainer, texts):
+    """Ridge regression of the means' projection on the teacher's vectors of so many texts, all
+    embedded as queries by the bare backbone: their mean cosine distance then."""
+    student, head, table = trainer.student, trainer.adapters, trainer.teacher
+    device = student.backbone.device
+    chosen = numpy.random.default_rng(trainer.recipe["seed"]).permutation(len(table))[:texts]
+    sequences = [trainer.packed.prompt(trainer.packed.teacher_rows[at], "query") for at in chosen]
+    means = torch.zeros(len(chosen), student.backbone.hidden, device=device)
+    merged = student.merged(None)
+    for group in passes(sequences, 0, 200_000):
+        batch = Ragged([sequences[at] for at in group], 0, device)
+        rows = torch.nn.functional.embedding(batch.ids, student.tokens)
+        hidden = student.forward(merged, rows, batch)
+        means[put(numpy.array(group), device)] = student.means(batch, hidden)
+    x, y = means.double(), table[put(chosen, device)].double()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    centred = x - x_mean
+    gram = centred.T @ centred
+    gram += torch.eye(len(gram), device=device) * RIDGE * gram.diagonal().mean()
+    weight = torch.linalg.solve(gram, centred.T @ (y - y_mean)).T
+    bias = y_mean - weight @ x_mean
+    head.mean_weight.copy_(weight)
+    head.mean_bias.copy_(bias)
+    return losses.cosine_distance(torch.nn.functional.normalize(x @ weight.T + bias, dim=1), y).item()
