@@ -1,5 +1,6 @@
-//! One input's way through the encoder: recalled if it was made lately; otherwise prepared
-//! here, queued, embedded on the model thread, and answered with its provenance.
+//! One input's way through the encoder: recalled if it was made lately or is being made;
+//! otherwise prepared here, queued, embedded on the model thread, and answered with its
+//! provenance.
 
 use std::{
     sync::Arc,
@@ -18,6 +19,7 @@ use crate::{
     call::Call,
     error::ServiceError,
     explanation::Explanation,
+    flights::{Flights, Landing, Part as FlightPart},
 };
 
 /// An embedding and how it came about.
@@ -65,6 +67,7 @@ pub(crate) struct EncoderHandle {
     admission: Admission,
     batcher: Batcher,
     cache: Option<EmbeddingCache>,
+    flights: Flights,
     turns: MediaTurns,
 }
 
@@ -84,16 +87,17 @@ impl EncoderHandle {
         batcher: Batcher,
         cache: Option<EmbeddingCache>,
     ) -> Self {
-        let turns = MediaTurns::default();
-        Self { info, prompter, admission, batcher, cache, turns }
+        let (flights, turns) = (Flights::default(), MediaTurns::default());
+        Self { info, prompter, admission, batcher, cache, flights, turns }
     }
 
     pub(crate) fn info(&self) -> &EncoderInfo {
         &self.info
     }
 
-    /// Embeds an input, or recalls its embedding. Documents are not recalled: the index
-    /// knows which of them are unchanged. Explanations show what happens now.
+    /// Embeds an input, or recalls its embedding, which may be one that another request
+    /// is making now. Documents are not recalled: the index knows which of them are
+    /// unchanged. Explanations show what happens now.
     pub(crate) async fn encode(
         &self,
         request: EncodeRequest<'_>,
@@ -104,12 +108,26 @@ impl EncoderHandle {
             return self.run(request, call).await;
         };
         let key = cache::key(&request.input, &request.policy, &self.info.fingerprint);
-        if let Some(recalled) = cache.get(&key) {
-            return Ok(recalled);
-        }
+        let lead = loop {
+            // Joined before the cache is asked, so that no flight can end in between.
+            let part = self.flights.join(key);
+            if let Some(recalled) = cache.get(&key) {
+                return Ok(recalled);
+            }
+            let follow = match part {
+                FlightPart::Lead(lead) => break Some(lead),
+                FlightPart::Follow(follow) => follow,
+            };
+            let landed = async { Ok(follow.landed().await) };
+            if call.bound("waiting for the same query", landed).await? == Landing::Private {
+                break None;
+            }
+        };
         let encoded = self.run(request, call).await?;
         if is_unpressed(&encoded.usage) {
             cache.insert(key, &encoded);
+        } else if let Some(lead) = &lead {
+            lead.keep_private();
         }
         Ok(encoded)
     }

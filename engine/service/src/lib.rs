@@ -22,6 +22,7 @@ mod encoding;
 mod engine;
 mod error;
 mod explanation;
+mod flights;
 mod gate_curve;
 mod ingest;
 mod limits;

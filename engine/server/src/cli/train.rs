@@ -79,6 +79,9 @@ pub struct GateArgs {
     /// A thought helps when it widens the positive's lead by more than this
     #[arg(long, default_value_t = 0.0)]
     gain: f64,
+    /// Keep the gate that the adapters have, and only choose its threshold, on all queries
+    #[arg(long)]
+    fitted: bool,
     /// Store the adapters in two bytes a value
     #[arg(long)]
     f16: bool,
@@ -223,11 +226,14 @@ async fn gate(arguments: GateArgs, session: &Session) -> anyhow::Result<Outcome>
         let device = open_device("flex")?;
         let mut adapters = Adapters::read(&arguments.adapters, &checkpoint, &device)?;
         let mut encoder = Encoder::load(&load)?;
-        let options = CalibrateOptions {
+        let mut options = CalibrateOptions {
             token_share: arguments.token_share,
             gain_min: arguments.gain,
             ..CalibrateOptions::default()
         };
+        if arguments.fitted {
+            options.fit = None;
+        }
         let seen = calibrate(&mut encoder, &mut adapters, &data, &options, &mut |_| {})?;
         let stored = if arguments.f16 { StoredType::F16 } else { StoredType::F32 };
         adapters.write(&arguments.out, stored)?;

@@ -135,6 +135,68 @@ async fn what_pressure_has_shaped_is_not_remembered() {
     }
 }
 
+/// Calls the engine `count` times at once with the same request.
+fn together(
+    fixture: &Fixture,
+    count: usize,
+    mode: ReasoningMode,
+) -> tokio::task::JoinSet<Encoded> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let engine = Arc::clone(&fixture.engine);
+        tasks.spawn(async move {
+            let (call, _guard) = call();
+            engine.embed(wish(mode), &call).await.expect("embeds").0
+        });
+    }
+    tasks
+}
+
+#[tokio::test]
+async fn the_same_request_many_times_at_once_runs_once() {
+    // More of them than the queue has places.
+    let fixture = Fixture::new(|options, fake| {
+        options.limits.max_queue_items = 2;
+        fake.step_delay = Duration::from_millis(2);
+    });
+    let answers = together(&fixture, 32, ReasoningMode::Always).join_all().await;
+    let leads = answers.iter().filter(|answer| answer.usage.original.is_none());
+    assert_eq!(leads.count(), 1);
+    let ran = fixture.totals.get();
+    for answer in &answers {
+        assert_eq!(answer.embedding, answers[0].embedding);
+        assert_eq!(answer.thought, answers[0].thought);
+        assert_eq!(answer.usage.original.unwrap_or_else(|| answer.usage.cost()), ran);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_caller_that_goes_away_is_served() {
+    let fixture = Fixture::new(|_, fake| fake.step_delay = Duration::from_millis(20));
+    let (first, guard) = call();
+    let engine = Arc::clone(&fixture.engine);
+    let leads =
+        tokio::spawn(async move { engine.embed(wish(ReasoningMode::Always), &first).await });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let followers = together(&fixture, 4, ReasoningMode::Always);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    drop(guard);
+    assert!(leads.await.expect("ends").is_err());
+    let answers = followers.join_all().await;
+    assert_eq!(answers.iter().filter(|one| one.usage.original.is_none()).count(), 1);
+}
+
+#[tokio::test]
+async fn what_pressure_has_shaped_is_not_shared() {
+    let fixture = Fixture::new(|options, fake| {
+        options.pressure =
+            PressureOptions { deadline_margin_ms: 86_400_000, ..PressureOptions::default() };
+        fake.direct_delay = Duration::from_millis(5);
+    });
+    let answers = together(&fixture, 4, ReasoningMode::Always).join_all().await;
+    assert!(answers.iter().all(|one| one.usage.original.is_none()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_callers_of_a_small_cache_get_what_they_asked_for() {
     // Room for some four of ten texts: entries come and go all the time.

@@ -22,6 +22,9 @@ pub struct GateReport {
     /// Probability that a query which thinking helped scores above one which it did not,
     /// ties counted as one half; `None` when all labels are alike.
     pub auroc: Option<f64>,
+    /// The same for another label: that the thought raised nDCG@10. A margin may widen where
+    /// there was nothing to win.
+    pub auroc_ndcg: Option<f64>,
     /// Mean distance between score and label's frequency over the bins, weighted by queries.
     pub expected_calibration_error: f64,
     /// Mean squared distance between score and label.
@@ -49,10 +52,12 @@ impl GateReport {
     /// Judges the gate over the queries that were embedded both ways; `None` when there
     /// are none.
     pub fn of(outcomes: &[QueryOutcome]) -> Option<Self> {
-        let labelled = outcomes
-            .iter()
-            .filter_map(|outcome| Some((f64::from(outcome.gate_score), outcome.gain()? > 0.0)));
-        let (scores, labels): (Vec<f64>, Vec<bool>) = labelled.unzip();
+        let labelled = |gain: fn(&QueryOutcome) -> Option<f64>| -> (Vec<f64>, Vec<bool>) {
+            let pair = |one: &QueryOutcome| Some((f64::from(one.gate_score), gain(one)? > 0.0));
+            outcomes.iter().filter_map(pair).unzip()
+        };
+        let (scores, labels) = labelled(QueryOutcome::gain);
+        let (ndcg_scores, raised) = labelled(QueryOutcome::ndcg_gain);
         let queries = labels.len();
         if queries == 0 {
             return None;
@@ -66,6 +71,7 @@ impl GateReport {
             queries,
             helped,
             auroc: auroc(&scores, &labels),
+            auroc_ndcg: auroc(&ndcg_scores, &raised),
             expected_calibration_error: expected_calibration_error(&reliability),
             brier,
             reliability,
@@ -185,6 +191,20 @@ mod tests {
                 near("helped", bin.helped, *helped);
             }
         }
+    }
+
+    #[test]
+    fn a_wider_margin_and_a_higher_rank_are_two_labels() {
+        let with_ndcg = |gate_score, helped, ndcg_at_10| {
+            let mut one = outcome(gate_score, helped);
+            one.direct.scores.ndcg_at_10 = 0.5;
+            one.reasoned.as_mut().unwrap().judged.scores.ndcg_at_10 = ndcg_at_10;
+            one
+        };
+        let outcomes =
+            [with_ndcg(0.9, false, 1.0), with_ndcg(0.5, true, 0.5), with_ndcg(0.1, true, 0.4)];
+        let report = GateReport::of(&outcomes).unwrap();
+        assert_eq!((report.auroc, report.auroc_ndcg), (Some(0.0), Some(1.0)));
     }
 
     #[test]

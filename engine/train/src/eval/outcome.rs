@@ -55,4 +55,9 @@ impl QueryOutcome {
     pub fn gain(&self) -> Option<f64> {
         Some(self.reasoned.as_ref()?.judged.margin? - self.direct.margin?)
     }
+
+    /// By how much thinking raised nDCG@10; `None` without a thought.
+    pub fn ndcg_gain(&self) -> Option<f64> {
+        Some(self.reasoned.as_ref()?.judged.scores.ndcg_at_10 - self.direct.scores.ndcg_at_10)
+    }
 }

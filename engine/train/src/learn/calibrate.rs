@@ -31,9 +31,10 @@ type Rows = Vec<Vec<f32>>;
 /// How to make a gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibrateOptions {
-    /// The fit.
-    pub fit: GateFit,
-    /// Share of the queries that choose the threshold and are not fitted to.
+    /// The fit; `None` keeps the gate that the adapters have and only chooses a threshold.
+    pub fit: Option<GateFit>,
+    /// Share of the queries that choose the threshold and are not fitted to; all of them
+    /// where nothing is fitted.
     pub held_out: f64,
     /// A thought helps when it widens the positive's lead by more than this.
     pub gain_min: f64,
@@ -45,7 +46,8 @@ pub struct CalibrateOptions {
 
 impl Default for CalibrateOptions {
     fn default() -> Self {
-        Self { fit: GateFit::default(), held_out: 0.4, gain_min: 0.0, token_share: 0.5, seed: 1 }
+        let fit = Some(GateFit::default());
+        Self { fit, held_out: 0.4, gain_min: 0.0, token_share: 0.5, seed: 1 }
     }
 }
 
@@ -54,7 +56,7 @@ impl Default for CalibrateOptions {
 pub struct Calibration {
     /// Queries fitted to.
     pub fitted: usize,
-    /// Of them, the share that thinking helps.
+    /// Of all queries, the share that thinking helps.
     pub helps: f64,
     /// Queries held out.
     pub held_out: usize,
@@ -70,12 +72,12 @@ pub struct Calibration {
     pub reasoning_tokens_per_query: f64,
     /// nDCG@10 there.
     pub ndcg_at_10: f64,
-    /// The epoch of the fit that was kept.
+    /// The epoch of the fit that was kept; 0 where nothing was fitted.
     pub epoch: usize,
 }
 
-/// Fits the gate of `adapters`, with which `encoder` was loaded, to `data`, and stores
-/// gate, threshold and curve in `adapters`.
+/// Fits the gate of `adapters`, with which `encoder` was loaded, to `data`, unless it is to
+/// be kept, and stores gate, threshold and curve in `adapters`.
 ///
 /// # Errors
 /// Fails when the encoder fails, or the data are too few or all of one kind.
@@ -100,22 +102,30 @@ pub fn calibrate(
     order.retain(|&index| outcomes[index].gain().is_some());
     let mut rng = ChaCha8Rng::seed_from_u64(options.seed);
     order.shuffle(&mut rng);
-    let held = (order.len() as f64 * options.held_out) as usize;
-    if held < 10 || order.len() - held < 20 {
+    let share = if options.fit.is_some() { options.held_out } else { 1.0 };
+    let held = (order.len() as f64 * share) as usize;
+    if held < 10 || (options.fit.is_some() && order.len() - held < 20) {
         return Err(TrainError::no_gate("too few queries to fit a gate and to choose a threshold"));
     }
-    let (held, fitted) = order.split_at(held);
     let helps = |index: &usize| outcomes[*index].gain().is_some_and(|g| g > options.gain_min);
-    let helped = fitted.iter().filter(|index| helps(index)).count();
-    let each = (fitted.len() as f64 * DOCUMENTS_PER_QUERY) as usize;
+    let helped = order.iter().filter(|index| helps(index)).count() as f64 / order.len() as f64;
+    let (held, fitted) = order.split_at(held);
+    let beside = if fitted.is_empty() { held } else { fitted };
+    let each = (beside.len() as f64 * DOCUMENTS_PER_QUERY) as usize;
     let (documents, others) = document_inputs(encoder, data, each, &mut rng)?;
-    let mut examples: Vec<(Vec<f32>, bool)> =
-        fitted.iter().map(|index| (inputs[*index].clone(), helps(index))).collect();
-    examples.extend(documents.into_iter().map(|row| (row, false)));
-    examples.shuffle(&mut rng);
-    let (rows, labels): (Vec<Vec<f32>>, Vec<bool>) = examples.into_iter().unzip();
-    let fresh = adapters.gate.clone();
-    let (gate, GateFitted { epoch, .. }) = fit_gate(fresh, &rows, &labels, &options.fit)?;
+    let (gate, epoch) = match &options.fit {
+        None => (adapters.gate.clone(), 0),
+        Some(fit) => {
+            let queries = fitted.iter().map(|index| (inputs[*index].clone(), helps(index)));
+            let documents = documents.into_iter().map(|row| (row, false));
+            let mut examples: Vec<(Vec<f32>, bool)> = queries.chain(documents).collect();
+            examples.shuffle(&mut rng);
+            let (rows, labels): (Rows, Vec<bool>) = examples.into_iter().unzip();
+            let (gate, GateFitted { epoch, .. }) =
+                fit_gate(adapters.gate.clone(), &rows, &labels, fit)?;
+            (gate, epoch)
+        }
+    };
 
     let held_scores = scores(&gate, held.iter().map(|&index| &inputs[index]));
     let judged: Vec<QueryOutcome> = held
@@ -137,7 +147,7 @@ pub fn calibrate(
     adapters.manifest.trained = true;
     Ok(Calibration {
         fitted: fitted.len(),
-        helps: helped as f64 / fitted.len() as f64,
+        helps: helped,
         held_out: held.len(),
         document_think_rate: thinking as f64 / others.len().max(1) as f64,
         auroc: auroc(&wide, &held_labels),
@@ -187,7 +197,7 @@ fn scores<'a>(gate: &Gate, inputs: impl ExactSizeIterator<Item = &'a Vec<f32>>) 
     }
     let width = values.len() / count;
     let data = TensorData::new(values, [count, 1, width]);
-    let states = Tensor::<3>::from_data(data, &Device::flex().autodiff());
+    let states = Tensor::<3>::from_data(data, &gate.inner_weight.val().device());
     gate.score(states).into_data().convert::<f32>().try_to_vec().expect("converted to f32")
 }
 

@@ -110,7 +110,8 @@ fn comparisons(comparisons: &[Comparison]) -> Option<String> {
 }
 
 fn gate(report: &GateReport) -> String {
-    let auroc = report.auroc.map_or_else(|| "none".to_owned(), |auroc| format!("{auroc:.3}"));
+    let shown = |auroc: Option<f64>| auroc.map_or("none".to_owned(), |auroc| format!("{auroc:.3}"));
+    let (auroc, of_ndcg) = (shown(report.auroc), shown(report.auroc_ndcg));
     let bins = report.reliability.iter().map(|bin| {
         vec![
             format!("{:.1} to {:.1}", bin.from, bin.to),
@@ -121,7 +122,7 @@ fn gate(report: &GateReport) -> String {
     });
     let header = ["gate's score", "queries", "mean score", "thinking helps"];
     format!(
-        "gate: AUROC {auroc}, calibration error {:.3}, Brier {:.3}; thinking helps {:.0} % of {} \
+        "gate: AUROC {auroc} ({of_ndcg} for a higher nDCG@10), calibration error {:.3}, Brier {:.3}; thinking helps {:.0} % of {} \
          queries\n{}",
         report.expected_calibration_error,
         report.brier,
