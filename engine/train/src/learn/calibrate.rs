@@ -5,7 +5,7 @@
 //! measured here, and adapters learn thoughts of queries: documents are examples that a
 //! thought does not help.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use twn_encoder::{

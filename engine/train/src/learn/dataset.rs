@@ -10,7 +10,7 @@ use super::TrainError;
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// One training example.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
     /// What sort of example it is, for example `resolving`; a step draws so many of each.

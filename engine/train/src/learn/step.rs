@@ -168,21 +168,31 @@ fn embed_step(
         }
         return;
     }
+    // GradCache (arXiv 2101.06983). The first pass, of the longest texts, keeps what its
+    // gradient needs: one pass has to fit anyway, and it need not run again.
+    let Some((first, others)) = batches.split_first() else { return };
+    let kept = student.embed(first).embeddings;
     let frozen = student.frozen();
-    let parts = batches.iter().map(|batch| frozen.embed(batch).embeddings);
-    let embeddings = Tensor::cat(parts.collect(), 0).detach().require_grad();
-    let Some(total) = embed_loss(embeddings.clone(), &place, teacher, texts, stage, losses) else {
+    let mut parts = vec![kept.clone().detach()];
+    parts.extend(others.iter().map(|batch| frozen.embed(batch).embeddings));
+    let embeddings = Tensor::cat(parts, 0).detach().require_grad();
+    let total = embed_loss(embeddings.clone(), &place, teacher, texts, stage, losses);
+    let wanted = total.and_then(|total| embeddings.grad_remove(&mut total.backward()));
+    let Some(wanted) = wanted.map(Tensor::autodiff) else {
+        // What a pass has recorded is freed by going back through it.
+        kept.sum().backward();
         return;
     };
-    let Some(wanted) = embeddings.grad_remove(&mut total.backward()) else { return };
-    let wanted = wanted.autodiff();
-    let mut start = 0;
-    for batch in &batches {
-        let rows = start..start + batch.count();
-        start = rows.end;
-        let surrogate = student.embed(batch).embeddings * wanted.clone().slice(rows);
-        let mut passed = surrogate.sum().backward();
+    let mut back = |embedded: Tensor<2>, start: usize| {
+        let rows = start..start + embedded.dims()[0];
+        let mut passed = (embedded * wanted.clone().slice(rows)).sum().backward();
         gradients.add(ParameterGradients::take(&student.adapters, &mut passed));
+    };
+    back(kept, 0);
+    let mut start = first.count();
+    for batch in others {
+        back(student.embed(batch).embeddings, start);
+        start += batch.count();
     }
 }
 
@@ -372,5 +382,81 @@ impl<'a> Texts<'a> {
         self.sequences.push(make()?);
         self.known.insert(key, self.sequences.len() - 1);
         Ok(self.sequences.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use twn_encoder::{
+        Pooling,
+        adapter::{AdapterPlan, Adapters},
+        model,
+    };
+
+    use super::*;
+    use crate::learn::{Case, Example, SequenceLimits, Wiring};
+
+    /// GradCache in passes of every size gives the gradients of one pass over everything.
+    #[test]
+    fn passes_add_up_to_one() {
+        let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../encoder/tests/fixtures/tiny-llama");
+        let checkpoint = model::open(&tiny).expect("the tiny model opens");
+        let device = Device::flex().autodiff();
+        let plan = AdapterPlan {
+            pooling: Pooling::QueriesAndMean,
+            dimension: Some(16),
+            queries: 2,
+            ..AdapterPlan::default()
+        };
+        let adapters = Adapters::planned(&checkpoint, &plan, 5, &device);
+        let limits = SequenceLimits { content: 32, frame: 128 };
+        let sequencer =
+            Sequencer::new(&checkpoint, &adapters.manifest, limits).expect("a template");
+        let student = Student::new(&checkpoint, adapters, 256, Wiring::default(), &device)
+            .expect("the tiny model loads");
+        let examples: Vec<Example> = (1..=4)
+            .map(|n| Example {
+                query: "why ".repeat(n),
+                positives: vec!["a pump ".repeat(n * n)],
+                negatives: vec!["an engine ".repeat(n)],
+                ..Example::default()
+            })
+            .collect();
+        let drawn: Vec<Drawn<'_>> = examples
+            .iter()
+            .map(|example| Drawn {
+                example,
+                positive: example.positives.first().map(String::as_str),
+                negatives: example.negatives.iter().map(String::as_str).collect(),
+                case: Case::Kept,
+                own_thought: None,
+            })
+            .collect();
+        let step = |grad_cache: bool, pass_tokens_max: usize| {
+            let stage = format!(
+                "name = \"embedding\"\nsteps = 1\nbatch = {{ pair = 4 }}\nlearning_rate = 1e-4\n\
+                 grad_cache = {grad_cache}\npass_tokens_max = {pass_tokens_max}\n\
+                 weights = {{ direct = 1.0 }}"
+            );
+            let stage: Stage = toml::from_str(&stage).expect("a stage");
+            let (losses, gradients) =
+                run_step(&student, &sequencer, None, &drawn, &stage).expect("runs");
+            (losses.direct.expect("a loss"), gradients.to_host())
+        };
+        let (loss, whole) = step(false, 8_192);
+        assert!(whole.values().flatten().any(|value| value.abs() > 1e-4));
+        for pass_tokens_max in [16, 150, 8_192] {
+            let (cached_loss, cached) = step(true, pass_tokens_max);
+            assert!((loss - cached_loss).abs() < 1e-5, "{loss} {cached_loss}");
+            assert_eq!(whole.keys().collect::<Vec<_>>(), cached.keys().collect::<Vec<_>>());
+            for (index, want) in &whole {
+                let scale = want.iter().fold(1e-3_f32, |most, value| most.max(value.abs()));
+                for (value, got) in want.iter().zip(&cached[index]) {
+                    assert!((value - got).abs() < 1e-3 * scale, "{index}: {value} {got}");
+                }
+            }
+        }
     }
 }
