@@ -136,11 +136,7 @@ async fn what_pressure_has_shaped_is_not_remembered() {
 }
 
 /// Calls the engine `count` times at once with the same request.
-fn together(
-    fixture: &Fixture,
-    count: usize,
-    mode: ReasoningMode,
-) -> tokio::task::JoinSet<Encoded> {
+fn together(fixture: &Fixture, count: usize, mode: ReasoningMode) -> tokio::task::JoinSet<Encoded> {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..count {
         let engine = Arc::clone(&fixture.engine);
