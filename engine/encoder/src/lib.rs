@@ -4,6 +4,7 @@
 //! thoughts. Knows no collection, no network and no async runtime. Invariant: every
 //! embedding comes with the tokens it cost and the reason for its route.
 
+mod capitals;
 mod checkpoint;
 mod content;
 mod convergence;
@@ -29,6 +30,7 @@ pub mod backbone;
 pub mod model;
 
 pub use backbone::{Activations, Precision};
+pub use capitals::Capitals;
 pub use checkpoint::{Checkpoint, HostTensor, TensorSource};
 pub use content::{Content, EmbedKind, EncodeInput, Part};
 pub use convergence::ConvergenceWatch;

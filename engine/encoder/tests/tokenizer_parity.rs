@@ -8,8 +8,8 @@ use tokenizers::{
     pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence},
 };
 use twn_encoder::{
-    ChatTemplate, Content, EmbedKind, EncodeInput, EncoderError, Message, Prepare, Prompter,
-    PrompterOptions, model,
+    Capitals, ChatTemplate, Content, EmbedKind, EncodeInput, EncoderError, Message, Prepare,
+    Prompter, PrompterOptions, model,
 };
 
 #[derive(Deserialize)]
@@ -89,6 +89,7 @@ fn prompter(max_prompt_tokens: usize) -> Prompter {
         query_instruction: "Answer briefly.".to_owned(),
         document_instruction: String::new(),
         max_prompt_tokens,
+        capitals: Capitals::Kept,
     };
     Prompter::new(opened().0.clone(), &template(), &options).expect("the options fit")
 }

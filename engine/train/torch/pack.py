@@ -14,6 +14,9 @@ import tomllib
 
 import numpy
 
+#: Text with fewer is not what the encoder takes for text in capitals alone.
+LEAST_CAPITALS = 12
+
 
 class Texts:
     """A table of texts, each once."""
@@ -58,6 +61,14 @@ def main():
     texts, thoughts, taught = Texts(), Texts(), {}
     packed = {}
 
+    lowered = recipe["adapters"].get("capitals") == "lowered"
+
+    def read(text):
+        """The text as the encoder reads it."""
+        if lowered and not any(map(str.islower, text)) and sum(map(str.isupper, text)) >= LEAST_CAPITALS:
+            return text.lower()
+        return text
+
     def cased(text):
         """The text as it is, or all in capitals or small letters."""
         if draw.random() >= case_noise:
@@ -88,8 +99,8 @@ def main():
     names = []
     for path in [recipe["evaluate"]["path"], options.test]:
         names.append(path.replace("/", "_"))
-        read = lambda file: [json.loads(line) for line in open(folder / path / file)]
-        corpus, queries = read("corpus.jsonl"), read("queries.jsonl")
+        lines = lambda file: [json.loads(line) for line in open(folder / path / file)]
+        corpus, queries = lines("corpus.jsonl"), lines("queries.jsonl")
         if options.lines:
             corpus, queries = corpus[: options.lines], queries[:: max(1, len(queries) // 12)]
         place = {one["_id"]: at for at, one in enumerate(corpus)}
@@ -126,14 +137,14 @@ def main():
     packed["frame.end"] = numpy.array([tokenizer.eos_token_id], dtype=numpy.uint16)
     # Markers of the template inside a text are text; none of the data's texts has one.
     assert not any("<|im_" in text for text in texts.texts)
-    contents = [ids[:most] for ids in plain(texts.texts)]
+    contents = [ids[:most] for ids in plain([read(text) for text in texts.texts])]
     packed["contents"], packed["contents_at"] = flat(contents, numpy.uint16)
     written = plain([text + markers["close"] for text in thoughts.texts])
     packed["thoughts"], packed["thoughts_at"] = flat([ids[:budget] for ids in written], numpy.uint16)
     packed["thoughts_closed"] = numpy.array([len(ids) <= budget for ids in written])
     rows = sorted(taught)
-    read = teacher([taught[row] for row in rows], truncation=True, max_length=256)["input_ids"]
-    packed["teacher"], packed["teacher_at"] = flat(read, numpy.uint16)
+    taught_ids = teacher([taught[row] for row in rows], truncation=True, max_length=256)["input_ids"]
+    packed["teacher"], packed["teacher_at"] = flat(taught_ids, numpy.uint16)
     packed["teacher_rows"] = numpy.array(rows, dtype=numpy.int32)
     packed["recipe"] = numpy.array(json.dumps(recipe))
     packed["sets"] = numpy.array(names)

@@ -94,6 +94,7 @@ impl Adapters {
             gate_activation: GateForm::default().activation,
             thought: plan.thought.clone(),
             instructions: plan.instructions.clone(),
+            capitals: plan.capitals,
             trained: false,
         };
         let hidden = config.hidden_size;

@@ -242,6 +242,7 @@ fn settings(manifest: &Manifest, text: Option<&str>, assumed: &[&str]) -> Vec<Se
     for (key, name) in [
         ("gate_input", manifest.gate_input.name()),
         ("gate_activation", manifest.gate_activation.name()),
+        ("capitals", manifest.capitals.name()),
     ] {
         all.entry(key).or_insert_with(|| name.into());
     }

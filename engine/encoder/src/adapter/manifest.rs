@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    capitals::Capitals,
     error::EncoderError,
     gate::{GateActivation, GateInput},
     pooling::Pooling,
@@ -54,6 +55,9 @@ pub struct Manifest {
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
     pub instructions: Instructions,
+    /// How text in capitals alone is read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub capitals: Capitals,
     /// False for adapters as they are before any training.
     pub trained: bool,
 }
@@ -232,6 +236,7 @@ mod tests {
             gate_activation: GateActivation::default(),
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
+            capitals: Capitals::default(),
             trained: false,
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Instructions, Interface, ThoughtFormat};
-use crate::pooling::Pooling;
+use crate::{capitals::Capitals, pooling::Pooling};
 
 /// Shapes and texts of adapters that are yet to be trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct AdapterPlan {
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
     pub instructions: Instructions,
+    /// How text in capitals alone is read.
+    pub capitals: Capitals,
 }
 
 impl Default for AdapterPlan {
@@ -41,6 +43,7 @@ impl Default for AdapterPlan {
             dimension: None,
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
+            capitals: Capitals::default(),
         }
     }
 }

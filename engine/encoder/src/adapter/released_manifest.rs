@@ -7,6 +7,7 @@ use super::{
     released_gate::GateLayer,
 };
 use crate::{
+    capitals::Capitals,
     checkpoint::Checkpoint,
     gate::{GateActivation, GateInput},
     pooling::Pooling,
@@ -28,6 +29,8 @@ pub(super) struct ReleasedManifest {
     gate_activation: Option<GateActivation>,
     thought: Option<ThoughtFormat>,
     instructions: Option<Instructions>,
+    #[serde(default)]
+    capitals: Capitals,
     trained: Option<bool>,
 }
 
@@ -90,6 +93,7 @@ impl ReleasedManifest {
                 "instructions",
                 &mut assumed,
             ),
+            capitals: self.capitals,
             trained: self.trained.unwrap_or(true),
         };
         manifest.check()?;

@@ -27,6 +27,7 @@ pub(crate) use self::eye::Eye;
 use self::{frame::Frame, layout::Layout, text::TextEncoder};
 use crate::{
     adapter::Manifest,
+    capitals::Capitals,
     checkpoint::Checkpoint,
     content::{Content, EmbedKind, EncodeInput, Part},
     embedder::{Prepare, Prompt},
@@ -48,6 +49,8 @@ pub struct PrompterOptions {
     pub document_instruction: String,
     /// The most tokens a prompt may have; longer content is cut at its end.
     pub max_prompt_tokens: usize,
+    /// How text in capitals alone is read, where it is all of a content.
+    pub capitals: Capitals,
 }
 
 /// Makes prompts; shared by all threads.
@@ -60,6 +63,7 @@ pub struct Prompter {
     document: Arc<Frame>,
     frames: Mutex<FrameCache>,
     max_prompt_tokens: usize,
+    capitals: Capitals,
     /// Reads media; `None` refuses them.
     eye: Option<Eye>,
 }
@@ -109,6 +113,7 @@ impl Prompter {
             layout_without,
             frames: Mutex::default(),
             max_prompt_tokens: options.max_prompt_tokens,
+            capitals: options.capitals,
             eye,
         })
     }
@@ -133,6 +138,7 @@ impl Prompter {
             query_instruction: manifest.instructions.query.clone(),
             document_instruction: manifest.instructions.document.clone(),
             max_prompt_tokens,
+            capitals: manifest.capitals,
         };
         let tokenizer = checkpoint.tokenizer.clone();
         let eye = match (&checkpoint.config.vision, &checkpoint.media) {
@@ -212,7 +218,7 @@ impl Prepare for Prompter {
         if let Some(eye) = self.eye.as_ref().filter(|_| has_media) {
             return self.prepare_media(eye, input);
         }
-        let text = text_of(&input.content)?;
+        let text = self.capitals.read(text_of(&input.content)?);
         let frame = self.frame(input)?;
         frame.prompt(self.layout.content(&text), &self.encoder, self.max_prompt_tokens)
     }

@@ -21,6 +21,7 @@ fn options(max_prompt_tokens: usize) -> PrompterOptions {
         query_instruction: "Find it.".to_owned(),
         document_instruction: "Keep it.".to_owned(),
         max_prompt_tokens,
+        capitals: Capitals::Kept,
     }
 }
 
@@ -198,4 +199,21 @@ fn hostile_lengths_take_bounded_time() {
         // Whole, the worst of these would take a minute.
         assert!(started.elapsed().as_secs() < 10, "{unit:?} took {:?}", started.elapsed());
     }
+}
+
+#[test]
+fn text_in_capitals_alone_is_read_as_the_manifest_says() {
+    let template = ChatTemplate::new(CHATML, None, "<|im_end|>").expect("it parses");
+    let options = PrompterOptions { capitals: Capitals::Lowered, ..options(256) };
+    let lowers = Prompter::new(tokenizer(), &template, &options).expect("it fits");
+    let keeps = prompter_for(CHATML, 256).expect("it fits");
+    let tokens = |prompter: &Prompter, text: &str| {
+        let content = Content::text(text);
+        let input = EncodeInput { content, instruction: None, kind: EmbedKind::Query };
+        prompter.prepare(&input).expect("a prompt").tokens
+    };
+    let (shouted, spoken) = ("WHY DO THE PUMPS CAVITATE", "why do the pumps cavitate");
+    assert_eq!(tokens(&lowers, shouted), tokens(&keeps, spoken));
+    assert_ne!(tokens(&keeps, shouted), tokens(&keeps, spoken));
+    assert_eq!(tokens(&lowers, "Why"), tokens(&keeps, "Why"));
 }
