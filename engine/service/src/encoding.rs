@@ -110,26 +110,35 @@ impl EncoderHandle {
         let key = cache::key(&request.input, &request.policy, &self.info.fingerprint);
         let lead = loop {
             // Joined before the cache is asked, so that no flight can end in between.
-            let part = self.flights.join(key);
+            let part = self.flights.join(key, call.deadline());
             if let Some(recalled) = cache.get(&key) {
                 return Ok(recalled);
             }
             let follow = match part {
                 FlightPart::Lead(lead) => break Some(lead),
+                FlightPart::Alone => break None,
                 FlightPart::Follow(follow) => follow,
             };
             let landed = async { Ok(follow.landed().await) };
-            if call.bound("waiting for the same query", landed).await? == Landing::Private {
-                break None;
+            if call.bound("waiting for the same query", landed).await? == Landing::Done {
+                match cache.get(&key) {
+                    Some(recalled) => return Ok(recalled),
+                    None => break None,
+                }
             }
         };
-        let encoded = self.run(request, call).await?;
-        if is_unpressed(&encoded.usage) {
-            cache.insert(key, &encoded);
-        } else if let Some(lead) = &lead {
-            lead.keep_private();
+        let result = self.run(request, call).await;
+        if let Ok(encoded) = &result
+            && is_unpressed(&encoded.usage)
+        {
+            cache.insert(key, encoded);
         }
-        Ok(encoded)
+        let is_gone =
+            matches!(result, Err(ServiceError::Cancelled | ServiceError::DeadlineExceeded { .. }));
+        if let Some(lead) = lead.filter(|_| !is_gone) {
+            lead.done();
+        }
+        result
     }
 
     /// Queues an input and waits for its embedding.

@@ -1,11 +1,14 @@
 //! Queries that are being embedded now, so that the same one is not embedded twice at once.
 //!
 //! The first request for a key leads; those that come while it runs follow: they wait for it
-//! and take what it left in the cache. A follower holds no place in the queue.
+//! and take what it left in the cache. A follower holds no place in the queue. Nobody follows
+//! a leader that has more time, since a request that runs itself is answered before its
+//! deadline with what its thought has come to.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -15,18 +18,24 @@ use crate::cache::Key;
 /// Queries that are being embedded now.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    /// The receiver that followers clone; its channel closes when the leader is done.
-    by_key: Mutex<HashMap<Key, watch::Receiver<Landing>>>,
+    by_key: Mutex<HashMap<Key, Flight>>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    /// The leader's.
+    deadline: Instant,
+    /// What followers clone; its channel closes when the leader has ended.
+    landing: watch::Receiver<Landing>,
 }
 
 /// How a flight ended, as a follower sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Landing {
-    /// The leader failed, gave up or went away, or its answer is in the cache.
-    Open,
-    /// The leader has an answer that load or its deadline have shaped, and that is nobody
-    /// else's.
-    Private,
+    /// The leader went away or ran out of time: somebody else has to lead.
+    Gone,
+    /// The leader has its answer or an error. What is not in the cache is nobody else's.
+    Done,
 }
 
 /// A request's part in a flight.
@@ -35,6 +44,8 @@ pub(crate) enum Part<'a> {
     Lead(Lead<'a>),
     /// Waits.
     Follow(Follow),
+    /// Embeds beside a flight that may take longer than this request has.
+    Alone,
 }
 
 /// Ends its flight when dropped, however the request ends.
@@ -48,22 +59,25 @@ pub(crate) struct Lead<'a> {
 pub(crate) struct Follow(watch::Receiver<Landing>);
 
 impl Flights {
-    /// Joins the flight of `key`, or begins it.
-    pub(crate) fn join(&self, key: Key) -> Part<'_> {
+    /// Joins the flight of `key`, or begins it, for a request that has until `deadline`.
+    pub(crate) fn join(&self, key: Key, deadline: Instant) -> Part<'_> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = by_key.get(&key) {
-            return Part::Follow(Follow(flight.clone()));
+        match by_key.get(&key) {
+            Some(flight) if deadline < flight.deadline => Part::Alone,
+            Some(flight) => Part::Follow(Follow(flight.landing.clone())),
+            None => {
+                let (landing, followed) = watch::channel(Landing::Gone);
+                by_key.insert(key, Flight { deadline, landing: followed });
+                Part::Lead(Lead { flights: self, key, landing })
+            }
         }
-        let (landing, followed) = watch::channel(Landing::Open);
-        by_key.insert(key, followed);
-        Part::Lead(Lead { flights: self, key, landing })
     }
 }
 
 impl Lead<'_> {
-    /// Tells followers that there is nothing for them to take.
-    pub(crate) fn keep_private(&self) {
-        self.landing.send_replace(Landing::Private);
+    /// Ends the flight with an answer, in the cache or not, or with an error.
+    pub(crate) fn done(self) {
+        self.landing.send_replace(Landing::Done);
     }
 }
 
@@ -75,32 +89,35 @@ impl Drop for Lead<'_> {
 }
 
 impl Follow {
-    /// Waits until the leader is done, and says how that was.
+    /// Waits until the leader has ended, and says how that was.
     pub(crate) async fn landed(mut self) -> Landing {
-        loop {
-            let landing = *self.0.borrow_and_update();
-            if landing == Landing::Private || self.0.changed().await.is_err() {
-                return *self.0.borrow();
-            }
-        }
+        while self.0.changed().await.is_ok() {}
+        *self.0.borrow()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn follow(flights: &Flights, key: u8) -> Follow {
-        match flights.join([key; 32]) {
-            Part::Follow(follow) => follow,
-            Part::Lead(_) => panic!("nobody leads"),
-        }
+    fn join(flights: &Flights, key: u8, seconds: u64) -> Part<'_> {
+        let start = Instant::now();
+        flights.join([key; 32], start + Duration::from_secs(seconds))
     }
 
     fn lead(flights: &Flights, key: u8) -> Lead<'_> {
-        match flights.join([key; 32]) {
+        match join(flights, key, 100) {
             Part::Lead(lead) => lead,
-            Part::Follow(_) => panic!("somebody leads"),
+            _ => panic!("somebody leads"),
+        }
+    }
+
+    fn follow(flights: &Flights, key: u8) -> Follow {
+        match join(flights, key, 200) {
+            Part::Follow(follow) => follow,
+            _ => panic!("nobody leads"),
         }
     }
 
@@ -115,21 +132,27 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        drop(first);
-        assert_eq!((&mut waiting).await.unwrap(), (Landing::Open, Landing::Open));
-        drop(lead(&flights, 1));
+        first.done();
+        assert_eq!((&mut waiting).await.unwrap(), (Landing::Done, Landing::Done));
         assert_eq!(flights.by_key.lock().unwrap().len(), 1, "the other key's");
     }
 
     #[tokio::test]
-    async fn a_private_answer_is_told_even_after_the_leader_has_gone() {
+    async fn a_leader_that_goes_away_leaves_the_lead() {
         let flights = Flights::default();
         let first = lead(&flights, 1);
-        let (early, late) = (follow(&flights, 1), follow(&flights, 1));
-        first.keep_private();
-        assert_eq!(early.landed().await, Landing::Private);
+        let follower = follow(&flights, 1);
         drop(first);
-        assert_eq!(late.landed().await, Landing::Private);
+        assert_eq!(follower.landed().await, Landing::Gone);
+        lead(&flights, 1).done();
         assert!(flights.by_key.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn nobody_follows_a_leader_that_has_more_time() {
+        let flights = Flights::default();
+        let _first = lead(&flights, 1);
+        assert!(matches!(join(&flights, 1, 50), Part::Alone));
+        assert!(matches!(join(&flights, 1, 200), Part::Follow(_)));
     }
 }

@@ -226,6 +226,8 @@ class Trainer:
             if weights["cosine"] + weights["similarity"] > 0 and not self.taught:
                 self.teach()
             embeds = any(weight for name, weight in weights.items() if name != "thought")
+            # A gate that was fitted to what the adapters were before is none.
+            self.adapters.gate = {}
             kind = policy if "policy" in stage else embedding if embeds else reasoning
             kind.run(self, stage)
             if stage["name"] not in self.options.quiet:

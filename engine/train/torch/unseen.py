@@ -27,7 +27,8 @@ def main():
     documents, queries, answers = {}, [], []
     name = lambda text: documents.setdefault(text.strip(), f"d{len(documents)}")
     for kind, count in (one.split("=") for one in options.kinds.split(",")):
-        lines = (options.recipe.parent / files[kind]).read_text(encoding="utf-8").splitlines()
+        with open(options.recipe.parent / files[kind], encoding="utf-8") as file:
+            lines = list(file)
         for line in lines[math.ceil((1 - HELD_OUT) * len(lines)) :][: int(count)]:
             one, query = json.loads(line), f"q{len(queries)}"
             queries.append({"_id": query, "text": one["query"], "metadata": {"kind": kind}})

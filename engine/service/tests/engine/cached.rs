@@ -183,6 +183,23 @@ async fn who_waits_for_a_caller_that_goes_away_is_served() {
 }
 
 #[tokio::test]
+async fn who_has_less_time_than_the_first_does_not_wait_for_it() {
+    let fixture = Fixture::new(|_, fake| {
+        fake.step_delay = Duration::from_millis(60);
+        fake.thought_tokens = 40;
+    });
+    let slow = together(&fixture, 1, ReasoningMode::Always);
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let (hurried, _guard) = Call::within(Duration::from_millis(600));
+    let (answer, _) = fixture.engine.embed(wish(ReasoningMode::Always), &hurried).await.unwrap();
+    let usage = answer.usage;
+    let is_shaped =
+        usage.pressure == Pressure::Deadline || usage.stop_reason == Some(StopReason::Deadline);
+    assert!(usage.original.is_none() && is_shaped, "{usage:?}");
+    slow.join_all().await;
+}
+
+#[tokio::test]
 async fn what_pressure_has_shaped_is_not_shared() {
     let fixture = Fixture::new(|options, fake| {
         options.pressure =

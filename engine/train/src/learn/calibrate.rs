@@ -105,14 +105,19 @@ pub fn calibrate(
     let share = if options.fit.is_some() { options.held_out } else { 1.0 };
     let held = (order.len() as f64 * share) as usize;
     if held < 10 || (options.fit.is_some() && order.len() - held < 20) {
-        return Err(TrainError::no_gate("too few queries to fit a gate and to choose a threshold"));
+        return Err(TrainError::no_gate(
+            "too few queries to fit a gate to, or to choose a threshold on",
+        ));
     }
     let helps = |index: &usize| outcomes[*index].gain().is_some_and(|g| g > options.gain_min);
     let helped = order.iter().filter(|index| helps(index)).count() as f64 / order.len() as f64;
     let (held, fitted) = order.split_at(held);
     let beside = if fitted.is_empty() { held } else { fitted };
     let each = (beside.len() as f64 * DOCUMENTS_PER_QUERY) as usize;
-    let (documents, others) = document_inputs(encoder, data, each, &mut rng)?;
+    let (mut documents, mut others) = document_inputs(encoder, data, each, &mut rng)?;
+    if options.fit.is_none() {
+        others.append(&mut documents);
+    }
     let (gate, epoch) = match &options.fit {
         None => (adapters.gate.clone(), 0),
         Some(fit) => {
