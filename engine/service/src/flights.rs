@@ -2,18 +2,21 @@
 //!
 //! The first request for a key leads; those that come while it runs follow: they wait for it
 //! and take what it left in the cache. A follower holds no place in the queue. Nobody follows
-//! a leader that has more time, since a request that runs itself is answered before its
+//! a leader that has clearly more time, since a request that runs itself is answered before its
 //! deadline with what its thought has come to.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
 use crate::cache::Key;
+
+/// By so much more time a leader may have: what requests that come together differ by.
+const MORE_TIME: Duration = Duration::from_millis(100);
 
 /// Queries that are being embedded now.
 #[derive(Debug, Default)]
@@ -63,7 +66,7 @@ impl Flights {
     pub(crate) fn join(&self, key: Key, deadline: Instant) -> Part<'_> {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         match by_key.get(&key) {
-            Some(flight) if deadline < flight.deadline => Part::Alone,
+            Some(flight) if deadline + MORE_TIME < flight.deadline => Part::Alone,
             Some(flight) => Part::Follow(Follow(flight.landing.clone())),
             None => {
                 let (landing, followed) = watch::channel(Landing::Gone);
@@ -98,8 +101,6 @@ impl Follow {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn join(flights: &Flights, key: u8, seconds: u64) -> Part<'_> {
