@@ -2,11 +2,12 @@
 //! without anything but the kernels, for profiles and for other instruction sets:
 //!
 //! ```text
-//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode] [8|16]
+//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode|decode8] [8|16]
 //! perf record -e cpu-clock -- target/release/examples/shape four 2 avx-512 decode
 //! ```
 //!
-//! `prefill` and `decode` repeat that one thing for a profiler; `all` times everything.
+//! `prefill`, `decode` and `decode8` (of eight sequences) repeat that one thing for a profiler;
+//! `all` times everything.
 
 use std::time::Instant;
 
@@ -62,8 +63,9 @@ fn main() -> Result<(), KernelError> {
             });
             return Ok(());
         }
-        Some("decode") => {
-            let mut caches = vec![decoder.new_cache()];
+        Some(mode @ ("decode" | "decode8")) => {
+            let batch = if mode == "decode8" { 8 } else { 1 };
+            let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
             run(&decoder, &mut caches, 128, None);
             (0..800).for_each(|_| {
                 run(&decoder, &mut caches, 1, None);

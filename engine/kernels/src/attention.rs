@@ -62,7 +62,12 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
         let mut sums = [0.0_f32; R];
         std::slice::from_raw_parts_mut(tile.out, R * width).fill(0.0);
         let end = tile.visible[..R].iter().copied().max().unwrap_or(0);
-        for (page, first) in tile.pages.iter().zip((0..end).step_by(PAGE)) {
+        for (number, first) in (0..end).step_by(PAGE).enumerate() {
+            let page = tile.pages[number];
+            if first + PAGE < end {
+                let next = tile.pages[number + 1].cast::<E>().wrapping_add(tile.head_start);
+                V::prefetch(next.cast(), 2 * PAGE * width * size_of::<E>());
+            }
             let keys = page.cast::<E>().add(tile.head_start).cast_const();
             let values = keys.add(PAGE * width);
             let count = (end - first).min(PAGE);

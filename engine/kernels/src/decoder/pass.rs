@@ -354,7 +354,7 @@ impl<'a> Pass<'a> {
 
     /// Rows that a thread takes at a time.
     pub(super) fn row_piece(&self) -> usize {
-        self.sizes.rows.div_ceil(self.sizes.threads * 4)
+        self.sizes.rows.div_ceil(self.sizes.threads * 4).next_multiple_of(TILE)
     }
 }
 

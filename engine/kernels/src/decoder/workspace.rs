@@ -41,7 +41,7 @@ pub(super) struct Sizes {
 
 /// In a pass of up to this many rows every thread prepares the products' inputs for
 /// itself: that takes less time than waiting for one another.
-const SMALL_ROWS: usize = 4;
+const SMALL_ROWS: usize = 8;
 
 impl Sizes {
     /// Tells whether every thread prepares inputs for itself.

@@ -129,6 +129,13 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const u8, bytes: usize) {
+        for line in (0..bytes).step_by(64) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         unsafe {
             let four =

@@ -50,6 +50,9 @@ pub(crate) trait Lanes: Copy {
     unsafe fn round(self) -> Self;
     /// `2^self` for integers from -126 to 127.
     unsafe fn power_of_two(self) -> Self;
+    /// Has `bytes` from an address on, which may be any, fetched into the second-level cache,
+    /// where the machine can.
+    unsafe fn prefetch(from: *const u8, bytes: usize);
     unsafe fn sum(self) -> f32;
     unsafe fn largest(self) -> f32;
 }

@@ -117,6 +117,9 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(_: *const u8, _: usize) {}
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         self.0.iter().sum()
     }

@@ -8,9 +8,17 @@ use crate::{
     matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES, GROUP},
 };
 
-/// How far ahead of a single row's kernel its weights are fetched; with more rows the
-/// arithmetic takes longer than the memory.
+/// How far ahead of a kernel its weights are fetched.
 pub(super) const PREFETCH_BYTES: usize = 2048;
+
+/// Sums of a row that a kernel keeps apart. With few rows each product would else wait for the
+/// one before; with many there are enough to do, and no registers to spare.
+pub(super) const fn chains(rows: usize) -> usize {
+    if rows <= 2 { MOST_CHAINS } else { 1 }
+}
+
+/// The most that [`chains`] says.
+pub(super) const MOST_CHAINS: usize = 4;
 
 /// 4-bit weights times `M` rows.
 ///
@@ -31,22 +39,21 @@ pub(crate) unsafe fn four<const M: usize>(
         for block in 0..blocks {
             let bytes = weights.quants.add(block * FOUR_BYTES);
             let values = rows.quants.add(block * BLOCK * M);
-            let mut sums = [_mm512_setzero_si512(); M];
+            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
             for quad in 0..4 {
                 let packed = _mm512_loadu_si512(bytes.add(quad * 64).cast());
-                if M <= 2 {
-                    let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                }
+                let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                 let low = _mm512_and_si512(packed, low_bits);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), low_bits);
-                for (row, sum) in sums.iter_mut().enumerate() {
+                for (row, sum) in sums[quad % chains(M)].iter_mut().enumerate() {
                     let first = broadcast(values, quad * M + row);
                     let second = broadcast(values, (quad + 4) * M + row);
                     *sum = _mm512_dpbusd_epi32(*sum, low, first);
                     *sum = _mm512_dpbusd_epi32(*sum, high, second);
                 }
             }
+            let sums = joined(&sums);
             let scale = load_halves(weights.scales.add(block * GROUP).cast());
             let offset = load_halves(weights.offsets.add(block * GROUP).cast());
             for row in 0..M {
@@ -82,19 +89,19 @@ pub(crate) unsafe fn eight<const M: usize>(
             let bytes = weights.quants.add(block * EIGHT_BYTES);
             let values = rows.quants.add(block * BLOCK * M);
             // The weights are stored 128 too large; that is taken off in advance.
-            let mut sums: [__m512i; M] = std::array::from_fn(|row| {
-                _mm512_set1_epi32(-128 * rows.totals.add(block * M + row).read())
-            });
+            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
+            for (row, sum) in sums[0].iter_mut().enumerate() {
+                *sum = _mm512_set1_epi32(-128 * rows.totals.add(block * M + row).read());
+            }
             for quad in 0..8 {
                 let weight = _mm512_loadu_si512(bytes.add(quad * 64).cast());
-                if M <= 2 {
-                    let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                }
-                for (row, sum) in sums.iter_mut().enumerate() {
+                let ahead = bytes.wrapping_add(quad * 64 + PREFETCH_BYTES);
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                for (row, sum) in sums[quad % chains(M)].iter_mut().enumerate() {
                     *sum = _mm512_dpbusd_epi32(*sum, weight, broadcast(values, quad * M + row));
                 }
             }
+            let sums = joined(&sums);
             let scale = load_halves(weights.scales.add(block * GROUP).cast());
             for row in 0..M {
                 let by = _mm512_set1_ps(rows.scales.add(block * M + row).read());
@@ -106,6 +113,17 @@ pub(crate) unsafe fn eight<const M: usize>(
             _mm512_storeu_ps(out.as_mut_ptr().add(row * GROUP), *total);
         }
     }
+}
+
+/// Adds up the chains of each row.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn joined<const M: usize>(sums: &[[__m512i; M]; MOST_CHAINS]) -> [__m512i; M] {
+    std::array::from_fn(|row| {
+        sums[1..chains(M)]
+            .iter()
+            .fold(sums[0][row], |total, chain| _mm512_add_epi32(total, chain[row]))
+    })
 }
 
 #[inline]

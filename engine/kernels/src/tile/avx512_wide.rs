@@ -1,11 +1,11 @@
 //! Integer kernels on AVX-512 VNNI with int16 activations: see `avx2_wide` for how pairs
 //! of 16-bit weights are made.
 
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 use super::{
     GroupWeights, TileOutputs,
-    avx512::{PREFETCH_BYTES, broadcast, load_halves},
+    avx512::{MOST_CHAINS, PREFETCH_BYTES, broadcast, chains, joined, load_halves},
 };
 use crate::{
     activations::Slot,
@@ -32,18 +32,20 @@ pub(crate) unsafe fn four<const M: usize>(
             let bytes = weights.quants.add(block * FOUR_BYTES);
             let values = rows.quants.add(block * BLOCK * 2 * M);
             // A block's sum is at most 32 * 15 * 32767.
-            let mut sums = [_mm512_setzero_si512(); M];
+            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
             for quad in 0..4 {
-                let words = load::<M>(bytes, quad);
+                let sums = &mut sums[quad % chains(M)];
+                let words = load(bytes, quad);
                 let low = _mm512_and_si512(words, mask);
-                add_pairs(&mut sums, low, values, quad * M, 0);
+                add_pairs(sums, low, values, quad * M, 0);
                 let low = _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask);
-                add_pairs(&mut sums, low, values, quad * M, 1);
+                add_pairs(sums, low, values, quad * M, 1);
                 let high = _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask);
-                add_pairs(&mut sums, high, values, (quad + 4) * M, 0);
+                add_pairs(sums, high, values, (quad + 4) * M, 0);
                 let high = _mm512_srli_epi16::<12>(words);
-                add_pairs(&mut sums, high, values, (quad + 4) * M, 1);
+                add_pairs(sums, high, values, (quad + 4) * M, 1);
             }
+            let sums = joined(&sums);
             let scale = load_halves(weights.scales.add(block * GROUP).cast());
             let offset = load_halves(weights.offsets.add(block * GROUP).cast());
             for row in 0..M {
@@ -81,15 +83,18 @@ pub(crate) unsafe fn eight<const M: usize>(
             let values = rows.quants.add(block * BLOCK * 2 * M);
             // The weights are stored 128 too large; that is taken off in advance. A block's
             // sum is at most 32 * 255 * 32767.
-            let mut sums: [__m512i; M] = std::array::from_fn(|row| {
-                _mm512_set1_epi32(-128 * rows.totals.add(block * M + row).read())
-            });
-            for quad in 0..8 {
-                let words = load::<M>(bytes, quad);
-                let low = _mm512_and_si512(words, mask);
-                add_pairs(&mut sums, low, values, quad * M, 0);
-                add_pairs(&mut sums, _mm512_srli_epi16::<8>(words), values, quad * M, 1);
+            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
+            for (row, sum) in sums[0].iter_mut().enumerate() {
+                *sum = _mm512_set1_epi32(-128 * rows.totals.add(block * M + row).read());
             }
+            for quad in 0..8 {
+                let sums = &mut sums[quad % chains(M)];
+                let words = load(bytes, quad);
+                let low = _mm512_and_si512(words, mask);
+                add_pairs(sums, low, values, quad * M, 0);
+                add_pairs(sums, _mm512_srli_epi16::<8>(words), values, quad * M, 1);
+            }
+            let sums = joined(&sums);
             let scale = load_halves(weights.scales.add(block * GROUP).cast());
             for row in 0..M {
                 let by = _mm512_set1_ps(rows.scales.add(block * M + row).read());
@@ -105,13 +110,11 @@ pub(crate) unsafe fn eight<const M: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load<const M: usize>(bytes: *const u8, index: usize) -> __m512i {
+unsafe fn load(bytes: *const u8, index: usize) -> __m512i {
     // SAFETY: the callers' offsets lie within the block; a prefetch may have any address.
     unsafe {
         let bytes = bytes.add(index * 64);
-        if M <= 2 {
-            _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(PREFETCH_BYTES).cast());
-        }
+        _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(PREFETCH_BYTES).cast());
         _mm512_loadu_si512(bytes.cast())
     }
 }
@@ -129,6 +132,24 @@ unsafe fn add_pairs<const M: usize>(
     for (row, sum) in sums.iter_mut().enumerate() {
         // SAFETY: the callers' offsets lie within the tile.
         let value = unsafe { broadcast(values, (quad + row) * 2 + which) };
-        *sum = _mm512_dpwssd_epi32(*sum, weights, value);
+        *sum = dot_pairs(*sum, weights, value);
     }
+}
+
+/// `_mm512_dpwssd_epi32`, kept in one piece: of the intrinsic the compiler makes a product and a
+/// sum, twice the work, where it takes the chain of sums for what limits the loop.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot_pairs(mut sum: __m512i, weights: __m512i, values: __m512i) -> __m512i {
+    // SAFETY: the instruction reads and writes the registers named and nothing else.
+    unsafe {
+        asm!(
+            "vpdpwssd {sum}, {weights}, {values}",
+            sum = inout(zmm_reg) sum,
+            weights = in(zmm_reg) weights,
+            values = in(zmm_reg) values,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
 }
