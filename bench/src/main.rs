@@ -17,6 +17,10 @@ mod training;
 
 use clap::{Parser, Subcommand};
 
+/// The product's own, so that what is measured here is what it does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures TWN.
 #[derive(Parser)]
 #[command(name = "twn-bench", version)]

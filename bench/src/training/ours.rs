@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use twn_encoder::{
     Pooling,
     adapter::{AdapterPlan, Adapters, Interface, StoredType},
-    model, open_device,
+    keep_freed_memory, model, open_device,
 };
 use twn_train::learn::{
     AdamW, AdamWOptions, Sequence, SequenceLimits, Sequencer, Stage, Student, Wiring, run_step,
@@ -61,6 +61,7 @@ impl Ours {
             dimension: Some(384),
             ..AdapterPlan::default()
         };
+        keep_freed_memory();
         let device = open_device("flex")?.autodiff();
         let checkpoint = model::open(model)?;
         let adapters = Adapters::planned(&checkpoint, &plan, SEED, &device);

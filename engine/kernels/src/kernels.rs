@@ -6,7 +6,9 @@ use crate::{
     Isa,
     activations::{Slot, TILE},
     attention::{self, AttentionTile},
-    lanes, rope, rows,
+    lanes,
+    matrix::GROUP,
+    rope, rows, slopes,
     tile::{self, TileKernel},
 };
 
@@ -34,6 +36,10 @@ pub(crate) struct Kernels {
     pub(crate) place_single: unsafe fn(&[f32], *const f32, *mut f32, usize, usize),
     pub(crate) attend_half: unsafe fn(&AttentionTile<'_>),
     pub(crate) attend_single: unsafe fn(&AttentionTile<'_>),
+    pub(crate) gate_backward: unsafe fn(&[[f32; GROUP]; 3], &mut [f32; GROUP], &mut [f32; GROUP]),
+    pub(crate) normalise_backward: unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32]),
+    pub(crate) softmax: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub(crate) softmax_backward: unsafe fn(&[f32], &[f32], &mut [f32]),
 }
 
 impl Kernels {
@@ -95,6 +101,10 @@ macro_rules! entries {
                 place_single: place::<f32>,
                 attend_half: attend::<f16>,
                 attend_single: attend::<f32>,
+                gate_backward,
+                normalise_backward,
+                softmax,
+                softmax_backward,
             };
 
             // SAFETY of all: the caller's promise for the kernel that is called.
@@ -170,6 +180,36 @@ macro_rules! entries {
             $(#[$feature])?
             unsafe fn attend<E: lanes::Element>(tile: &AttentionTile<'_>) {
                 unsafe { attention::attend::<$lanes, E>(tile) }
+            }
+
+            $(#[$feature])?
+            unsafe fn gate_backward(
+                inputs: &[[f32; GROUP]; 3],
+                by_gates: &mut [f32; GROUP],
+                by_values: &mut [f32; GROUP],
+            ) {
+                unsafe { slopes::gate_backward_group::<$lanes>(inputs, by_gates, by_values) }
+            }
+
+            $(#[$feature])?
+            unsafe fn normalise_backward(
+                row: &[f32],
+                scales: &[f32],
+                eps: f32,
+                slopes: &[f32],
+                out: &mut [f32],
+            ) {
+                unsafe { slopes::normalise_backward_row::<$lanes>(row, scales, eps, slopes, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn softmax(scores: &[f32], mask: &[f32], out: &mut [f32]) {
+                unsafe { slopes::softmax_row::<$lanes>(scores, mask, out) }
+            }
+
+            $(#[$feature])?
+            unsafe fn softmax_backward(shares: &[f32], slopes: &[f32], out: &mut [f32]) {
+                unsafe { slopes::softmax_backward_row::<$lanes>(shares, slopes, out) }
             }
         }
     };

@@ -20,6 +20,7 @@ mod decoder;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod heap;
 mod huge;
 mod isa;
 mod kernels;
@@ -29,6 +30,7 @@ mod matrix;
 mod product;
 mod rope;
 mod rows;
+pub mod slopes;
 mod team;
 mod tile;
 
@@ -39,6 +41,7 @@ pub use decoder::{
     RowExtras, Span,
 };
 pub use error::KernelError;
+pub use heap::keep_freed_memory;
 pub use isa::Isa;
 pub use kv::{KvCache, KvPool};
 pub use matrix::{BlockFormat, Matrix, Precision, Source};

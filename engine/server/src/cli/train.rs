@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use twn_encoder::{
     Encoder,
     adapter::{Adapters, StoredType},
-    open_device,
+    keep_freed_memory, open_device,
 };
 use twn_train::{
     Beir,
@@ -162,6 +162,7 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
         seconds_max: arguments.seconds,
     };
     let folder = options.run.clone();
+    keep_freed_memory();
     let device = open_device(&arguments.device)?.autodiff();
     let training = tokio::task::spawn_blocking(move || {
         let mut shown = Shown::new(output);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use twn_encoder::open_device;
+use twn_encoder::{keep_freed_memory, open_device};
 use twn_train::learn::{
     AblationEvent, AblationOptions, AblationRow, AblationTable, RecipeChange, ablate,
 };
@@ -51,6 +51,7 @@ pub async fn run(arguments: AblateArgs, session: &Session) -> anyhow::Result<Out
         run: arguments.run,
         seconds_max: arguments.seconds,
     };
+    keep_freed_memory();
     let device = open_device(&arguments.device)?.autodiff();
     let running = tokio::task::spawn_blocking(move || {
         let mut shown: Option<(String, Shown)> = None;

@@ -1,9 +1,9 @@
 //! One decoder layer.
 
-use burn::tensor::{Tensor, activation::silu};
+use burn::tensor::Tensor;
 
 use super::{
-    BackboneConfig, Span, attention::attend, cache_of, norm::RmsNorm, rope::Rotation,
+    BackboneConfig, Span, attention::attend, cache_of, norm::RmsNorm, passes, rope::Rotation,
     weights::Weights,
 };
 use crate::{
@@ -96,7 +96,7 @@ impl Layer {
         let normed = self.mlp_norm.apply(hidden.clone());
         let gate = linear(normed.clone(), &self.gate, Target::Gate, lora);
         let up = linear(normed, &self.up, Target::Up, lora);
-        hidden + linear(silu(gate) * up, &self.down, Target::Down, lora)
+        hidden + linear(passes::gate(gate, up), &self.down, Target::Down, lora)
     }
 
     /// Projects, rotates and lets every span attend to its own cache: `[T, heads * head_dim]`.

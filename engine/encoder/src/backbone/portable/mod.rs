@@ -5,6 +5,7 @@ mod cache;
 mod layer;
 mod norm;
 mod padded;
+mod passes;
 mod rope;
 mod weights;
 

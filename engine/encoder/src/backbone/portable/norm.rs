@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::passes;
+
 /// Divides each row by its root mean square and scales the columns.
 #[derive(Debug)]
 pub(super) struct RmsNorm {
@@ -18,8 +20,6 @@ impl RmsNorm {
 
     /// Normalises `[rows, hidden]`.
     pub(super) fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
-        let mean_square = rows.clone().square().mean_dim(1);
-        let factor = mean_square.add_scalar(self.eps).sqrt().recip();
-        rows * factor * self.weight.clone()
+        passes::normalise(rows, self.weight.clone(), self.eps)
     }
 }

@@ -5,11 +5,12 @@
 //! sequences of a batch go through each operation together, padded to one length. The two
 //! passes compute the same; a test holds them together.
 
-use burn::tensor::{Tensor, activation::silu, activation::softmax};
+use burn::tensor::Tensor;
 
 use super::{
     BackboneConfig, Portable,
     layer::{Layer, linear},
+    passes,
     rope::Rotation,
 };
 use crate::adapter::{Lora, LoraLayer, Target};
@@ -106,7 +107,7 @@ impl Layer {
         let normed = self.mlp_norm.apply(hidden.clone());
         let gate = linear(normed.clone(), &self.gate, Target::Gate, lora);
         let up = linear(normed, &self.up, Target::Up, lora);
-        (hidden + linear(silu(gate) * up, &self.down, Target::Down, lora), memory)
+        (hidden + linear(passes::gate(gate, up), &self.down, Target::Down, lora), memory)
     }
 
     fn attend_padded(
@@ -143,8 +144,8 @@ impl Layer {
             keys = Tensor::cat(vec![earlier.keys.clone(), keys], 2);
             values = Tensor::cat(vec![earlier.values.clone(), values], 2);
         }
-        let scores = queries.matmul(keys.clone().swap_dims(2, 3)) + shared.mask.clone();
-        let mixed = softmax(scores, 3)
+        let scores = queries.matmul(keys.clone().swap_dims(2, 3));
+        let mixed = passes::masked_softmax(scores, shared.mask.clone())
             .matmul(values.clone())
             .reshape([batch, kv_heads, group, count, head_dim])
             .permute([0, 3, 1, 2, 4])

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::{BackboneConfig, Position};
+use super::{BackboneConfig, Position, passes};
 use crate::backbone::positions::rotary_factors;
 
 /// Cosines and sines for every position, `[positions, head_dim]`.
@@ -104,12 +104,6 @@ impl Rope {
 impl Rotation {
     /// Turns queries and keys, `[T, (heads + kv_heads) * head_dim]`.
     pub(super) fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
-        let [count, width] = rows.dims();
-        let half = self.head_dim / 2;
-        let halves = rows.clone().reshape([count, width / self.head_dim, 2, half]);
-        let first = halves.clone().slice([0..count, 0..width / self.head_dim, 0..1]);
-        let second = halves.slice([0..count, 0..width / self.head_dim, 1..2]);
-        let swapped = Tensor::cat(vec![second, first], 2).reshape([count, width]);
-        rows * self.cos.clone() + swapped * self.sin.clone()
+        passes::turn(rows, self.cos.clone(), self.sin.clone(), self.head_dim)
     }
 }
