@@ -138,10 +138,10 @@ impl Segment {
         if let Some(codes) = &self.codes {
             codes.check_all(is_over)?;
         }
-        self.vectors.check_all(is_over)?;
         if let Some(partitions) = &self.partitions {
             partitions.check_all(is_over)?;
         }
+        self.vectors.check_all(is_over)?;
         self.ids.check_all(is_over)?;
         self.filters.check_all(is_over)
     }

@@ -178,9 +178,9 @@ impl<'a> Search<'a> {
         let Some(ef) = width(self.options, config, &view.segment) else { return Course::Scan };
         let partitions = view.segment.partitions.as_ref().filter(|_| admitted.is_filtered());
         let ground = Ground {
-            rows: u64::from(view.segment.rows()),
             admitted: admitted.count(),
             partitions: partitions.map_or(0, Partitions::count),
+            ..Ground::unfiltered(view)
         };
         ground.course(self.options, ef, config.hnsw.m)
     }

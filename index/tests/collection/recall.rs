@@ -96,7 +96,7 @@ fn graphs_find_what_a_scan_finds_with_and_without_filters() {
     check(&snapshot, Some(every(2)));
     let query = UnitVector::new(queries[0].clone()).unwrap();
     let plan = snapshot.search(&query, &half).unwrap().plan;
-    assert_eq!(plan.filtering, Some(Filtering::Mixed), "the tail is scanned");
+    assert_eq!(plan.filtering, Some(Filtering::Probe), "past what is dead too");
 
     // Asking for more than there is gives all there is.
     let all = SearchOptions { limit: 10_000, filter: Some(every(10)), ..plain };
