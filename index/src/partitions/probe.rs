@@ -106,7 +106,7 @@ impl Probe<'_> {
             compared += pending.len() as u64;
             let mut start = 0;
             for &(mean, end) in groups.iter() {
-                let mut bar = scale.least_dot(nearest.bar() - mean);
+                let mut bar = scale.least_dot(nearest.bar - mean);
                 for (&place, &dot) in pending[start..end].iter().zip(&dots[start..end]) {
                     if dot < bar {
                         continue;
@@ -116,7 +116,7 @@ impl Probe<'_> {
                         if nearest.offer(mean + scale.product(dot), row) {
                             compared_at_last = compared;
                         }
-                        bar = scale.least_dot(nearest.bar() - mean);
+                        bar = scale.least_dot(nearest.bar - mean);
                     }
                 }
                 start = end;
@@ -180,19 +180,14 @@ impl Nearest {
         self.bar = f32::NEG_INFINITY;
     }
 
-    fn bar(&self) -> f32 {
-        self.bar
-    }
-
     /// Takes a row in if it is among the nearest; tells whether it is among the best.
     fn offer(&mut self, closeness: f32, row: u32) -> bool {
         let key = key(-closeness, row);
-        if push_bounded(&mut self.kept, key, self.most_kept) {
-            if self.kept.len() == self.most_kept
-                && let Some(&farthest) = self.kept.peek()
-            {
-                self.bar = closeness_of(farthest);
-            }
+        if push_bounded(&mut self.kept, key, self.most_kept)
+            && self.kept.len() == self.most_kept
+            && let Some(&farthest) = self.kept.peek()
+        {
+            self.bar = closeness_of(farthest);
         }
         push_bounded(&mut self.best, key, self.most_best)
     }
@@ -236,7 +231,7 @@ mod tests {
         let offered = [0.1, 0.5, 0.3, 0.2, 0.6, 0.4].into_iter().zip(0..);
         let told: Vec<bool> = offered.map(|(dot, row)| nearest.offer(dot, row)).collect();
         assert_eq!(told, [true, true, true, false, true, false]);
-        assert_eq!(nearest.bar(), 0.4);
+        assert_eq!(nearest.bar, 0.4);
         let mut rows: Vec<u32> = nearest.kept.drain().map(row_of).collect();
         rows.sort_unstable();
         assert_eq!(rows, [1, 4, 5]);

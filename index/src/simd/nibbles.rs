@@ -7,7 +7,7 @@
 use super::{Level, level, prefetch};
 
 /// How many rows ahead of the one compared are being fetched.
-const ROWS_AHEAD: usize = 16;
+const ROWS_AHEAD: usize = 32;
 
 const LOW: u8 = 0x0f;
 

@@ -129,7 +129,7 @@ const PROBED_AT_TARGET: f64 = 70.0;
 const MISS_POWER: f64 = 0.7;
 
 /// The patience of a probe, in the same measure.
-const PATIENCE: f64 = 0.15;
+const PATIENCE: f64 = 0.13;
 
 /// Hits that a segment's recall curve is about.
 const CURVE_HITS: usize = 10;
