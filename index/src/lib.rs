@@ -83,6 +83,7 @@ mod graph;
 mod manifest;
 #[doc(hidden)]
 pub mod parse;
+mod partitions;
 mod projection;
 mod schema;
 mod segment;

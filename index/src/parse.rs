@@ -7,9 +7,10 @@
 use crate::{
     checked::CheckedFile,
     error::IndexError,
-    filter::{Admitted, FieldValue, Filter, FilterIndex, Matching},
-    graph::{Admission, Graph, Space, Walk, with_scratch},
+    filter::{FieldValue, Filter, FilterIndex},
+    graph::{Graph, Space, Walk, with_scratch},
     manifest::{self, FileEntry, Manifest},
+    partitions::{Effort, Partitions, Probe},
     wal,
 };
 use std::{path::Path, sync::Arc};
@@ -52,22 +53,43 @@ pub fn manifest(folder: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     manifest.config.validate()
 }
 
-/// Opens `bytes` as the graph of a segment, walks it in each way there is, and
+/// Opens `bytes` as the graph of a segment, walks it in both ways, and
 /// looks through all of it.
 pub fn graph(folder: &Path, bytes: &[u8], rows: u32) -> Result<(), IndexError> {
     let file = written(folder, "graph.bin", bytes)?;
     let graph = Graph::open(&file, rows)?;
     let mut found = Vec::new();
     let walk = Walk { graph: &graph, space: &Line, ef: 16, budget: u64::MAX };
-    let matching = Matching::new((0..rows).step_by(3).collect(), rows);
-    let dead = (0..rows).step_by(9).collect();
-    let admission = Admitted::new(Some(Arc::new(matching)), &dead, rows);
     with_scratch(|scratch| {
         walk.run(scratch, &mut found);
-        walk.run_gated(|row| admission.admits(row), scratch, &mut found);
-        walk.run_within(std::iter::once(0), &admission, (16, true), scratch, &mut found);
+        walk.run_gated(|row| row.is_multiple_of(3), scratch, &mut found);
     });
     graph.check_all(&|| false)?;
+    file.check_sound()
+}
+
+/// Opens `bytes` as the partitions of a segment, probes all of them, and looks through the
+/// file.
+pub fn partitions(
+    folder: &Path,
+    bytes: &[u8],
+    dimension: usize,
+    rows: u32,
+) -> Result<(), IndexError> {
+    let file = written(folder, "partitions.bin", bytes)?;
+    let partitions = Partitions::open(&file, dimension, rows)?;
+    let bits = vec![u64::MAX / 3; (rows as usize).div_ceil(64)];
+    let probe = Probe {
+        partitions: &partitions,
+        query: &vec![0.5; dimension],
+        admitted: &partitions.in_order(&bits),
+        effort: Effort { breadth: u64::MAX, patience: 1e9 },
+        wanted: 4,
+        kept: 16,
+    };
+    let mut found = Vec::new();
+    probe.run(|row| row % 9 != 0, &mut found);
+    partitions.check_all(&|| false)?;
     file.check_sound()
 }
 

@@ -82,13 +82,15 @@ impl Databases<'_> {
         Ok(Beside { ours, theirs, queries })
     }
 
-    /// How many queries a database is asked, by its rate in a round that warms it up and one
-    /// that counts.
+    /// How many queries a database is asked, by its rate at the least and the greatest width,
+    /// after a round that warms it up.
     fn affordable(&self, database: &mut Contestant<'_>) -> anyhow::Result<usize> {
         let pilot = PILOT.min(self.queries.len());
         database.take_queries(self.query_path, pilot)?;
         database.round(WIDTHS[0])?;
-        let seconds = database.round(WIDTHS[0])?.seconds / pilot as f64;
+        let ends = [WIDTHS[0], WIDTHS[WIDTHS.len() - 1]].map(|ef| database.round(ef));
+        let [least, greatest] = ends;
+        let seconds = (least?.seconds + greatest?.seconds) / (2 * pilot) as f64;
         // Each width has its rounds, and one more that returns what was found.
         let asked = (WIDTHS.len() * (self.rounds + 1)) as f64;
         let most = (SECONDS / asked / seconds.max(1e-9)) as usize;

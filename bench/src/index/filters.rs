@@ -61,7 +61,7 @@ pub(crate) fn measure(
             let what = format!("{set}: filter of {}%, {kind}", share * 100.0);
             let way = match way {
                 Some(Filtering::Scan) => "scan of the matching rows",
-                Some(Filtering::Within) => "walk along matching rows",
+                Some(Filtering::Probe) => "probe of partitions",
                 Some(Filtering::Gated) => "gated walk",
                 Some(Filtering::Mixed) | None => "mixed",
             };

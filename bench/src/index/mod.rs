@@ -252,9 +252,9 @@ impl<'a> Bench<'a> {
         databases.measure(collection, &truth[..count].to_vec())
     }
 
-    /// Files that a search reads of one of ours, by row: vectors, codes and graph.
+    /// Files that a search reads of one of ours, by row: vectors, codes, graph, partitions.
     fn bytes_per_row(&self, folder: &Path) -> anyhow::Result<f64> {
-        let names = ["vectors.arrow", "sq8.arrow", "graph.bin"];
+        let names = ["vectors.arrow", "sq8.arrow", "graph.bin", "partitions.bin"];
         let bytes = names.into_iter().map(|name| own::file_bytes(folder, name));
         let bytes = bytes.sum::<anyhow::Result<u64>>()?;
         Ok(bytes as f64 / self.data.base.rows() as f64)

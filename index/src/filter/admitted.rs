@@ -1,21 +1,18 @@
 //! Which rows of a segment a search may find.
 
-use crate::graph::Admission;
+use crate::partitions::Partitions;
 use roaring::RoaringBitmap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// The rows that match a filter: as a set, and as a bit for each row, which is
-/// what a walk asks thousands of times.
+/// The rows that match a filter: as a set, as a bit for each row, which is what a walk asks
+/// thousands of times, and as a bit for each place in the order of partitions.
 #[derive(Debug)]
 pub(crate) struct Matching {
     rows: RoaringBitmap,
     bits: Vec<u64>,
-    /// Rows from all over the segment.
-    sample: Vec<u32>,
+    /// Made when partitions are first probed.
+    in_order: OnceLock<Vec<u64>>,
 }
-
-/// Rows of a sample.
-const SAMPLE: u64 = 24;
 
 impl Matching {
     pub(crate) fn new(rows: RoaringBitmap, segment_rows: u32) -> Self {
@@ -23,9 +20,7 @@ impl Matching {
         for row in &rows {
             bits[row as usize / 64] |= 1 << (row % 64);
         }
-        let step = (rows.len() / SAMPLE).max(1);
-        let sample = (0..SAMPLE).map_while(|number| rows.select((number * step) as u32)).collect();
-        Self { rows, bits, sample }
+        Self { rows, bits, in_order: OnceLock::new() }
     }
 
     pub(crate) fn rows(&self) -> &RoaringBitmap {
@@ -37,9 +32,9 @@ impl Matching {
         self.bits[row as usize / 64] >> (row % 64) & 1 == 1
     }
 
-    /// Bytes of heap it takes up.
+    /// Bytes of heap it may come to take up.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.serialized_size() + size_of_val(&*self.bits) + size_of_val(&*self.sample)
+        self.rows.serialized_size() + 2 * size_of_val(&*self.bits)
     }
 }
 
@@ -72,36 +67,47 @@ impl<'a> Admitted<'a> {
         self.count == u64::from(self.segment_rows)
     }
 
-    /// Returns some admitted rows from all over the segment.
-    pub(crate) fn sample(&self) -> impl Iterator<Item = u32> {
-        let sample = self.matching.as_ref().map_or(&[][..], |matching| &matching.sample);
-        sample.iter().copied().filter(|&row| self.admits(row))
+    /// Tells whether there is a filter.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.matching.is_some()
+    }
+
+    /// Returns a bit for each place in the order of partitions: the rows that match a filter,
+    /// the dead among them; `None` where there is no filter.
+    pub(crate) fn in_order(&self, partitions: &Partitions) -> Option<&[u64]> {
+        let matching = self.matching.as_ref()?;
+        Some(matching.in_order.get_or_init(|| partitions.in_order(&matching.bits)))
+    }
+
+    /// Tells whether a row is not dead.
+    #[inline]
+    pub(crate) fn is_alive(&self, row: u32) -> bool {
+        self.dead.is_none_or(|dead| !dead.contains(row))
+    }
+
+    /// Tells whether a row counts.
+    #[inline]
+    pub(crate) fn admits(&self, row: u32) -> bool {
+        self.matching.as_ref().is_none_or(|matching| matching.contains(row)) && self.is_alive(row)
+    }
+
+    /// Returns how many rows count.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Returns how many rows match, dead or not.
+    pub(crate) fn count_with_dead(&self) -> u64 {
+        let matching = self.matching.as_ref().map(|matching| matching.rows.len());
+        matching.unwrap_or_else(|| u64::from(self.segment_rows))
     }
 
     /// Hands out the admitted rows in ascending order.
     pub(crate) fn with_rows<T>(&self, work: impl FnOnce(&mut dyn Iterator<Item = u32>) -> T) -> T {
-        let is_alive = |row: &u32| self.dead.is_none_or(|dead| !dead.contains(*row));
+        let is_alive = |row: &u32| self.is_alive(*row);
         match &self.matching {
             Some(matching) => work(&mut matching.rows.iter().filter(is_alive)),
             None => work(&mut (0..self.segment_rows).filter(is_alive)),
         }
-    }
-}
-
-impl Admission for Admitted<'_> {
-    #[inline]
-    fn admits(&self, row: u32) -> bool {
-        self.matching.as_ref().is_none_or(|matching| matching.contains(row))
-            && self.dead.is_none_or(|dead| !dead.contains(row))
-    }
-
-    /// The dead are among them.
-    #[inline]
-    fn word(&self, number: usize) -> u64 {
-        self.matching.as_ref().map_or(u64::MAX, |matching| matching.bits[number])
-    }
-
-    fn count(&self) -> u64 {
-        self.count
     }
 }

@@ -52,7 +52,7 @@ fn assemble(
 /// threads of its own: half of the machine's, since a build is long and whoever
 /// encodes or searches meanwhile should not wait for it. On the process-wide
 /// pool, every small job of others would queue behind it.
-pub(super) fn on_threads<T: Send>(
+pub(crate) fn on_threads<T: Send>(
     work: impl FnOnce() -> Result<T, IndexError> + Send,
 ) -> Result<T, IndexError> {
     if rayon::current_thread_index().is_some() {

@@ -8,7 +8,7 @@
 use super::{
     file::Upper,
     lists::Lists,
-    scratch::{Key, row_of, with_scratch},
+    scratch::{closeness_of, row_of, with_scratch},
     skeleton::in_random_order,
     walk::{Exact, spread},
 };
@@ -179,11 +179,4 @@ impl Inserter<'_> {
         }
         chosen
     }
-}
-
-/// Unpacks the closeness that a key was made of.
-fn closeness_of(key: Key) -> f32 {
-    let ordered = (key >> 32) as u32;
-    let bits = if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered };
-    -f32::from_bits(bits)
 }

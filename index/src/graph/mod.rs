@@ -21,10 +21,11 @@ mod skeleton;
 mod trial;
 mod walk;
 
+pub(crate) use build::on_threads;
 pub(crate) use file::Graph;
-pub(crate) use gated::Admission;
 pub(crate) use level0::Stop;
-pub(crate) use scratch::{Key, MAX_ROWS, key, row_of, with_scratch};
+pub(crate) use scratch::{Key, MAX_ROWS, closeness_of, key, row_of, with_scratch};
+pub(crate) use skeleton::in_random_order;
 pub(crate) use trial::{Recall, width_for};
 pub(crate) use walk::{Exact, Space, Walk, Walked};
 
@@ -63,7 +64,7 @@ pub(crate) fn build(
     if vectors.rows() < MIN_GRAPH_ROWS {
         return Ok(None);
     }
-    let tried = build::on_threads(|| {
+    let tried = on_threads(|| {
         let Some(graph) = build::graph(vectors, config, stop)? else { return Ok(None) };
         let tried = |codes: Option<&Codes>| {
             let curve = trial::curve(&graph, vectors, codes);

@@ -27,6 +27,14 @@ pub(crate) fn row_of(key: Key) -> u32 {
     (key as u32) >> 1
 }
 
+/// Unpacks the closeness that a key was made of.
+#[inline]
+pub(crate) fn closeness_of(key: Key) -> f32 {
+    let ordered = (key >> 32) as u32;
+    let bits = if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered };
+    -f32::from_bits(bits)
+}
+
 /// The rows a walk came by: a bit for each row of the segment.
 #[derive(Default)]
 pub(super) struct Visited {
@@ -45,18 +53,6 @@ impl Visited {
         if self.words.len() * 64 < rows {
             self.words.resize(rows.div_ceil(64), 0);
         }
-    }
-
-    /// Tells whether a row is marked.
-    #[inline]
-    pub(super) fn contains(&self, row: u32) -> bool {
-        self.words[(row / 64) as usize] >> (row % 64) & 1 == 1
-    }
-
-    /// The marks of rows `64 * number` and on, a bit each.
-    #[inline]
-    pub(super) fn word(&self, number: usize) -> u64 {
-        self.words[number]
     }
 
     /// Marks a row, and tells whether it is the first time in this walk.
@@ -87,8 +83,6 @@ pub(crate) struct Scratch {
     pub(super) nearest: BinaryHeap<Key>,
     /// Unvisited neighbours of one row.
     pub(super) pending: Vec<u32>,
-    /// Neighbours that are not admitted, but may lead to some that are.
-    pub(super) detours: Vec<u32>,
     /// How close the pending rows are.
     pub(super) dots: Vec<f32>,
 }

@@ -33,7 +33,7 @@ impl Distance<u32> for RowDistance {
 ///
 /// Ids often follow the content, and a graph that grows one topic at a time
 /// has few edges between them.
-pub(super) fn in_random_order(rows: impl IntoIterator<Item = u32>) -> Vec<u32> {
+pub(crate) fn in_random_order(rows: impl IntoIterator<Item = u32>) -> Vec<u32> {
     let mut order: Vec<u32> = rows.into_iter().collect();
     order.sort_unstable_by_key(|&row| crc32c::crc32c(&row.to_le_bytes()));
     order

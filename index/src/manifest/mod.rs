@@ -53,6 +53,10 @@ pub(crate) struct SegmentEntry {
     /// The quantised vectors, where the collection has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) codes: Option<FileEntry>,
+    /// The partitions of its rows; absent where there is no graph, and where the segment was
+    /// written before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partitions: Option<FileEntry>,
     /// The checksums of the blocks of all these files.
     pub(crate) sums: SumsEntry,
     /// The fields of its payloads, those with a column in the Arrow file and
@@ -64,11 +68,12 @@ pub(crate) struct SegmentEntry {
 impl SegmentEntry {
     /// Returns the bytes of all the segment's files.
     pub(crate) fn bytes(&self) -> u64 {
-        let graph = self.graph.as_ref().map_or(0, |file| file.bytes);
-        let tombstones = self.tombstones.as_ref().map_or(0, |entry| entry.file.bytes);
-        let codes = self.codes.as_ref().map_or(0, |codes| codes.bytes);
-        let arrow = self.vectors.bytes + self.payload.bytes + codes;
-        arrow + self.ids.bytes + self.filters.bytes + graph + tombstones + self.sums.file.bytes
+        let tombstones = self.tombstones.as_ref().map(|entry| &entry.file);
+        let some = [&self.graph, &self.codes, &self.partitions].map(Option::as_ref);
+        let some = some.into_iter().chain([tombstones]).flatten();
+        let always =
+            [&self.vectors, &self.payload, &self.ids, &self.filters, &self.sums.file].into_iter();
+        always.chain(some).map(|file| file.bytes).sum()
     }
 }
 

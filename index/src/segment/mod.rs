@@ -29,6 +29,7 @@ use crate::{
     filter::{Filter, FilterIndex, MatchCache, Matching},
     graph::{Graph, Recall},
     manifest::{FileEntry, SegmentEntry},
+    partitions::Partitions,
     projection::Projection,
     schema::Column,
 };
@@ -45,6 +46,7 @@ const IDS: &str = "ids.bin";
 const FILTERS: &str = "filters.bin";
 const GRAPH: &str = "graph.bin";
 const CODES: &str = "sq8.arrow";
+const PARTITIONS: &str = "partitions.bin";
 const SUMS: &str = "sums.bin";
 
 /// One open segment.
@@ -58,6 +60,8 @@ pub(crate) struct Segment {
     pub(crate) recall_curve: Vec<Recall>,
     /// There where the collection quantises and the segment has a graph.
     pub(crate) codes: Option<Codes>,
+    /// There where the segment has a graph, unless it was written before there were any.
+    pub(crate) partitions: Option<Partitions>,
     /// Bytes of all its files at the time it was opened.
     pub(crate) bytes: u64,
     /// The fields of its payloads.
@@ -96,8 +100,14 @@ impl Segment {
         let graph = graph.transpose()?;
         let codes =
             entry.codes.as_ref().map(|file| Codes::open(&open(CODES, file)?, dimension, rows));
+        let codes = codes.transpose()?;
+        let partitions = entry.partitions.as_ref();
+        let partitions = partitions
+            .map(|file| Partitions::open(&open(PARTITIONS, file)?, dimension, rows))
+            .transpose()?;
         Ok(Self {
-            codes: codes.transpose()?,
+            codes,
+            partitions,
             ids,
             vectors: Arc::new(vectors),
             filters,
@@ -127,6 +137,9 @@ impl Segment {
         }
         if let Some(codes) = &self.codes {
             codes.check_all(is_over)?;
+        }
+        if let Some(partitions) = &self.partitions {
+            partitions.check_all(is_over)?;
         }
         self.vectors.check_all(is_over)?;
         self.ids.check_all(is_over)?;
@@ -204,7 +217,8 @@ fn sealed_files(entry: &SegmentEntry) -> impl Iterator<Item = (&'static str, &Fi
     ];
     let graph = entry.graph.as_ref().map(|graph| (GRAPH, graph));
     let codes = entry.codes.as_ref().map(|codes| (CODES, codes));
-    always.into_iter().chain(graph).chain(codes)
+    let partitions = entry.partitions.as_ref().map(|partitions| (PARTITIONS, partitions));
+    always.into_iter().chain(graph).chain(codes).chain(partitions)
 }
 
 /// Returns the files of a segment that never change, by name: those to link
@@ -217,4 +231,73 @@ pub(crate) fn all_files(entry: &SegmentEntry) -> impl Iterator<Item = (&'static 
 pub(crate) fn verify(folder: &Path, entry: &SegmentEntry) -> Result<(), IndexError> {
     let mut files = all_files(entry);
     files.try_for_each(|(name, file)| map_checked(&folder.join(name), file).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Collection, CollectionConfig, Document, Durability, Filtering, Operation, SearchOptions,
+        UnitVector, manifest,
+    };
+    use serde_json::json;
+
+    fn document(number: usize) -> Operation {
+        let values = (0..8).map(|at| ((number * 31 + at * 17) % 101) as f32 - 50.0).collect();
+        let payload = json!({"number": number});
+        Operation::Upsert(Box::new(Document {
+            id: format!("{number:06}"),
+            vector: UnitVector::new(values).unwrap(),
+            text: String::new(),
+            payload: payload.as_object().unwrap().clone(),
+            provenance: String::new(),
+            thought: None,
+            content_hash: [0; 32],
+        }))
+    }
+
+    /// Segments were written without partitions until there were any.
+    #[test]
+    fn segments_without_partitions_are_searched_as_before_and_merged_into_some_with() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("collection");
+        let collection = Collection::create(&root, CollectionConfig::new(8)).unwrap();
+        collection.apply((0..9000).map(document).collect(), Durability::Durable).unwrap();
+        collection.seal().unwrap();
+        collection.close().unwrap();
+        let mut manifest = manifest::load(&root).unwrap();
+        let entry = &mut manifest.segments[0];
+        let folder = folder(&root.join("seg"), entry.id);
+        assert!(entry.partitions.take().is_some());
+        fs_err::remove_file(folder.join(PARTITIONS)).unwrap();
+        fs_err::remove_file(folder.join(SUMS)).unwrap();
+        let sealed: Vec<_> =
+            sealed_files(entry).map(|(name, file)| (folder.join(name), file)).collect();
+        entry.sums = Sums::write(&folder.join(SUMS), &sealed).unwrap();
+        let text = serde_json::to_string(&entry).unwrap();
+        assert!(!text.contains("partitions"), "{text}");
+        manifest::store(&root, &manifest).unwrap();
+
+        let collection = Collection::open(&root).unwrap();
+        collection.verify().unwrap().into_result().unwrap();
+        let filter = Filter::Range {
+            field: "number".to_owned(),
+            gt: None,
+            gte: Some(4600.0),
+            lt: None,
+            lte: None,
+        };
+        let query = UnitVector::new(vec![1.0; 8]).unwrap();
+        let options = SearchOptions { filter: Some(filter), ..SearchOptions::new(10) };
+        let ranking = collection.snapshot().rank(&query, &options).unwrap();
+        assert_eq!(ranking.plan.filtering, Some(Filtering::Scan));
+        assert_eq!(ranking.ids.len(), 10);
+        collection
+            .apply(vec![Operation::Delete("000001".to_owned())], Durability::Durable)
+            .unwrap();
+        collection.compact().unwrap();
+        let again = collection.snapshot().rank(&query, &options).unwrap();
+        assert_eq!(again.plan.filtering, Some(Filtering::Probe));
+        assert_eq!(again.ids[0], ranking.ids[0]);
+    }
 }

@@ -41,6 +41,7 @@ pub(crate) enum SectionKind {
     Filters,
     Graph,
     Ids,
+    Partitions,
 }
 
 impl SectionKind {
@@ -49,6 +50,7 @@ impl SectionKind {
             Self::Filters => b"TWN-FLT\n",
             Self::Graph => b"TWN-GRA\n",
             Self::Ids => b"TWN-IDS\n",
+            Self::Partitions => b"TWN-PAR\n",
         }
     }
 }
@@ -77,7 +79,7 @@ impl SectionWriter {
     pub(crate) fn write(self, path: &Path) -> Result<FileEntry, IndexError> {
         let count = self.spans.len();
         let head_length = (HEAD_BYTES + SPAN_BYTES * count).next_multiple_of(ALIGNMENT);
-        let mut bytes = Vec::with_capacity(head_length + self.body.len());
+        let mut bytes = Vec::with_capacity(head_length);
         bytes.extend_from_slice(self.kind.magic());
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(count as u32).to_le_bytes());
@@ -86,7 +88,9 @@ impl SectionWriter {
             bytes.extend_from_slice(&(span.len() as u64).to_le_bytes());
         }
         bytes.resize(head_length, 0);
-        bytes.extend_from_slice(&self.body);
+        // Not into a second copy of the body, which may be large.
+        let head = std::mem::replace(&mut bytes, self.body);
+        bytes.splice(0..0, head);
         write_file(path, &bytes)?;
         Ok(FileEntry { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) })
     }

@@ -1,8 +1,8 @@
 //! Turning rows, of a tail or of older segments, into a segment's files.
 
 use super::{
-    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PAYLOAD, Payloads, RowSource, SUMS, VECTORS, Vectors,
-    sealed_files,
+    CODES, Codes, FILTERS, GRAPH, IDS, Ids, PARTITIONS, PAYLOAD, Payloads, RowSource, SUMS,
+    VECTORS, Vectors, sealed_files,
 };
 use crate::{
     checked::{CheckedFile, Sums},
@@ -12,6 +12,7 @@ use crate::{
     filter::FilterWriter,
     graph::{self, MAX_ROWS, MIN_GRAPH_ROWS, Stop},
     manifest::{FileEntry, SegmentEntry, SumsEntry},
+    partitions,
     schema::ColumnScan,
 };
 use std::{path::Path, sync::Arc};
@@ -68,6 +69,10 @@ pub(crate) fn write(
         Some(built) => (Some(built.file), built.recall_curve),
         None => (None, Vec::new()),
     };
+    let partitions = graph
+        .is_some()
+        .then(|| partitions::build(&folder.join(PARTITIONS), &vectors, stop))
+        .transpose()?;
     let mut entry = SegmentEntry {
         id,
         rows: row_count,
@@ -78,6 +83,7 @@ pub(crate) fn write(
         graph,
         recall_curve,
         codes,
+        partitions,
         columns,
         tombstones: None,
         sums: SumsEntry { file: FileEntry { bytes: 0, crc32c: 0 }, head_crc32c: 0 },

@@ -6,11 +6,17 @@
 //! give the same row the same score.
 #![allow(unsafe_code)]
 
+mod blocks;
 mod bytes;
 mod floats;
+mod nibbles;
+mod places;
 
+pub(crate) use blocks::{BLOCK_ROWS, dot_blocks, nearest_in_blocks, to_blocks};
 pub(crate) use bytes::{ByteQuery, dot_bytes_each};
 pub(crate) use floats::{dot, dot_each};
+pub(crate) use nibbles::{NibbleQuery, dot_nibbles_each, nibble_bytes, to_nibbles};
+pub(crate) use places::set_bits;
 
 use std::sync::OnceLock;
 

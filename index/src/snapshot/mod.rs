@@ -21,7 +21,6 @@ use crate::{
     document::StoredDocument,
     error::IndexError,
     filter::{Admitted, Filter, matches},
-    graph::Admission,
     projection::Projection,
     segment::Segment,
     tail::Tail,

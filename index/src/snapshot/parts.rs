@@ -1,19 +1,20 @@
 //! One search on its way through the parts of a snapshot.
 //!
-//! Each segment is scanned or walked, the tails are scanned, and the best of
+//! Each segment is scanned, walked or probed, the tails are scanned, and the best of
 //! each are merged. Filters and tombstones keep rows out before anything is
 //! ranked, so an answer has as many hits as were asked for, or all there are.
 
 use super::{
     Hit, Ranked, Ranking, SearchOptions, SearchOutcome, SegmentView, Snapshot,
-    plan::{Course, Tally, course, may_widen, width},
+    plan::{Course, Ground, Tally, width},
     scan::{Nearest, cosine, scan, scan_rows},
 };
 use crate::{
     document::StoredDocument,
     error::IndexError,
     filter::{Admitted, matches},
-    graph::{Admission, Exact, Graph, Key, Space, Walk, Walked, row_of, with_scratch},
+    graph::{Exact, Graph, Key, Space, Walk, Walked, row_of, with_scratch},
+    partitions::{Effort, Partitions, Probe},
     projection::Projection,
     segment::RESCORED_PER_HIT,
     simd::prefetch,
@@ -21,6 +22,10 @@ use crate::{
     vector::UnitVector,
 };
 use rayon::prelude::*;
+
+/// Rows compared in full, for each hit asked for, after a probe: by half a byte a value they are
+/// in little more than a rough order.
+const RESCORED_PER_PROBED: usize = 6;
 
 /// One search, ready to run.
 pub(super) struct Search<'a> {
@@ -153,83 +158,100 @@ impl<'a> Search<'a> {
         if admitted.count() == 0 {
             return Ok(part);
         }
-        let graph = view.segment.graph.as_ref().filter(|_| !self.options.exact);
-        let is_walked = match graph {
-            Some(graph) => self.walk(view, graph, &admitted, &mut part),
-            None => false,
+        let is_answered = match self.course(view, &admitted) {
+            Course::Scan => false,
+            Course::Walk { ef } => self.walk(view, ef, &admitted, &mut part),
+            Course::Probe(effort) => self.probe(view, effort, &admitted, &mut part),
         };
-        if !is_walked {
+        if !is_answered {
             self.scan(view, &admitted, &mut part);
         }
         Ok(part)
     }
 
-    /// Walks the segment's graph, over codes where there are any; false if that is more work than a scan, or
-    /// turned out to be, or found fewer than it had to, so that a scan has to
-    /// answer instead.
+    /// Decides how to search a segment.
+    fn course(&self, view: &SegmentView, admitted: &Admitted<'_>) -> Course {
+        let config = &self.snapshot.config;
+        if self.options.exact || view.segment.graph.is_none() {
+            return Course::Scan;
+        }
+        let Some(ef) = width(self.options, config, &view.segment) else { return Course::Scan };
+        let partitions = view.segment.partitions.as_ref().filter(|_| admitted.is_filtered());
+        let ground = Ground {
+            admitted: admitted.count(),
+            partitions: partitions.map_or(0, Partitions::count),
+            ..Ground::unfiltered(view)
+        };
+        ground.course(self.options, ef, config.hnsw.m)
+    }
+
+    /// Walks the segment's graph, over codes where there are any; false if that turned out to
+    /// be more work than a scan, or found fewer than it had to, so that a scan has to answer
+    /// instead.
     fn walk(
         &self,
         view: &'a SegmentView,
-        graph: &Graph,
+        ef: usize,
         admitted: &Admitted<'_>,
         part: &mut Part<'a>,
     ) -> bool {
-        let count = admitted.count();
-        let rows = u64::from(view.segment.rows());
-        let m = self.snapshot.config.hnsw.m;
-        let Some(ef) = width(self.options, &self.snapshot.config, &view.segment) else {
-            return false;
-        };
-        let course = course(rows, count, ef, m);
-        if course == Course::Scan {
-            return false;
-        }
+        let Some(graph) = &view.segment.graph else { return false };
         let mut nearest: Vec<Key> = Vec::with_capacity(ef);
         let walked = match &view.segment.codes {
             Some(codes) => {
                 let space = &codes.seen_from(self.query);
-                let walked = self.walk_in(space, graph, (course, ef), admitted, &mut nearest);
+                let walked = walk_in(space, graph, ef, admitted, &mut nearest);
                 nearest.truncate(RESCORED_PER_HIT * self.options.limit);
                 part.tally.distance_computations += nearest.len() as u64;
                 walked
             }
             None => {
                 let space = &Exact { vectors: &view.segment.vectors, query: self.query };
-                let walked = self.walk_in(space, graph, (course, ef), admitted, &mut nearest);
+                let walked = walk_in(space, graph, ef, admitted, &mut nearest);
                 nearest.truncate(self.options.limit);
                 walked
             }
         };
         part.tally.distance_computations += walked.distance_computations;
-        let due = (self.options.limit as u64).min(count);
-        if !walked.is_complete || (nearest.len() as u64) < due {
+        if !walked.is_complete || nearest.len() < self.due(admitted) {
             return false;
         }
-        part.tally.count_walk(course);
+        part.tally.walks += 1;
         self.keep_sealed(view, &nearest, part);
         true
     }
 
-    fn walk_in(
+    /// Probes the segment's partitions; false if that found fewer than it had to.
+    fn probe(
         &self,
-        space: &impl Space,
-        graph: &Graph,
-        (course, ef): (Course, usize),
+        view: &'a SegmentView,
+        effort: Effort,
         admitted: &Admitted<'_>,
-        nearest: &mut Vec<Key>,
-    ) -> Walked {
-        let m = self.snapshot.config.hnsw.m;
-        let walk = Walk { graph, space, ef, budget: admitted.count() };
-        let is_admitted = |row| admitted.admits(row);
-        with_scratch(|scratch| match course {
-            Course::Open if admitted.is_everything() => walk.run(scratch, nearest),
-            Course::Within => {
-                let may_widen = may_widen(graph.rows() as u64, admitted.count(), ef, m);
-                let reach = (m, may_widen);
-                walk.run_within(admitted.sample(), admitted, reach, scratch, nearest)
-            }
-            Course::Open | Course::Scan => walk.run_gated(is_admitted, scratch, nearest),
-        })
+        part: &mut Part<'a>,
+    ) -> bool {
+        let Some(partitions) = &view.segment.partitions else { return false };
+        let Some(bits) = admitted.in_order(partitions) else { return false };
+        let due = self.due(admitted);
+        // The dead are compared too: only for the nearest it is asked whether they are.
+        let with_dead = effort.breadth.saturating_mul(admitted.count_with_dead());
+        let effort = Effort { breadth: with_dead / admitted.count().max(1), ..effort };
+        let kept = RESCORED_PER_PROBED * self.options.limit;
+        let query = self.query;
+        let probe = Probe { partitions, query, admitted: bits, effort, wanted: due, kept };
+        let mut nearest = Vec::with_capacity(kept);
+        let compared = probe.run(|row| admitted.is_alive(row), &mut nearest);
+        part.tally.distance_computations += compared + nearest.len() as u64;
+        if nearest.len() < due {
+            return false;
+        }
+        part.tally.probes += 1;
+        self.keep_sealed(view, &nearest, part);
+        true
+    }
+
+    /// How many rows of a segment a search has to find.
+    fn due(&self, admitted: &Admitted<'_>) -> usize {
+        (self.options.limit as u64).min(admitted.count()) as usize
     }
 
     fn scan(&self, view: &'a SegmentView, admitted: &Admitted<'_>, part: &mut Part<'a>) {
@@ -272,6 +294,20 @@ impl<'a> Search<'a> {
             Candidate { score, row: Row::Fresh(tail, place) }
         }));
     }
+}
+
+fn walk_in(
+    space: &impl Space,
+    graph: &Graph,
+    ef: usize,
+    admitted: &Admitted<'_>,
+    nearest: &mut Vec<Key>,
+) -> Walked {
+    let walk = Walk { graph, space, ef, budget: admitted.count() };
+    with_scratch(|scratch| match admitted.is_everything() {
+        true => walk.run(scratch, nearest),
+        false => walk.run_gated(|row| admitted.admits(row), scratch, nearest),
+    })
 }
 
 impl<'a> Part<'a> {

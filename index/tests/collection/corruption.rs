@@ -44,7 +44,7 @@ fn every_changed_byte_is_a_clear_error_and_never_a_panic() {
         .into_iter()
         .filter(|path| !path.ends_with("LOCK") && path.parent() != Some(&copy.join("wal")))
         .collect();
-    assert_eq!(sealed_files.len(), 10, "{sealed_files:?}");
+    assert_eq!(sealed_files.len(), 11, "{sealed_files:?}");
     for path in sealed_files {
         let bytes = fs_err::read(&path).unwrap();
         // Every byte of the small files; of the large ones the ends, where

@@ -12,6 +12,7 @@ mod history;
 mod kill;
 mod model;
 mod parse;
+mod partitions;
 mod planned;
 mod power;
 mod quantised;

@@ -27,6 +27,9 @@ fn seeds(folder: &Path) -> Vec<(&'static str, Vec<u8>, Parser)> {
         ("graph", read("seg/00000001/graph.bin"), |folder, bytes| {
             parse::graph(folder, bytes, 1100)
         }),
+        ("partitions", read("seg/00000001/partitions.bin"), |folder, bytes| {
+            parse::partitions(folder, bytes, 4, 1100)
+        }),
         ("filters", filters(), |folder, bytes| parse::filters(folder, bytes, 40)),
     ]
 }

@@ -114,7 +114,7 @@ fn each_filter_takes_its_way_and_finds_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let (collection, queries) = sealed(folder.path(), config(DIMENSION), 16_000);
     let snapshot = collection.snapshot();
-    let ways = [(0.9, Filtering::Gated), (0.3, Filtering::Within), (0.003, Filtering::Scan)];
+    let ways = [(0.9, Filtering::Gated), (0.3, Filtering::Probe), (0.003, Filtering::Scan)];
     for (share, way) in ways {
         let filter = below(share);
         let options = SearchOptions { ef: Some(32), filter, ..SearchOptions::new(10) };

@@ -15,7 +15,7 @@ use twn_index::{
 };
 
 const DIMENSION: usize = 24;
-/// Enough for walks to be less work than scans, within half of the rows too.
+/// Enough for walks and probes to be less work than scans, of half of the rows too.
 const PER_SEGMENT: usize = 3200;
 const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
@@ -116,7 +116,7 @@ fn check(collection: &Collection, queries: &[UnitVector], segments: usize) {
     };
     let ways = [
         (below(0.9), Filtering::Gated),
-        (fortnight.clone(), Filtering::Within),
+        (fortnight.clone(), Filtering::Probe),
         (Filter::And(vec![below(0.04), fortnight.clone()]), Filtering::Scan),
     ];
     for (filter, way) in ways {

@@ -77,7 +77,7 @@ fn graphs_find_what_a_scan_finds_with_and_without_filters() {
     let plain = SearchOptions::new(10);
     assert_eq!(strategy(&snapshot, &queries[0], &plain), SearchStrategy::Graph);
     let half = SearchOptions { filter: Some(every(2)), ..plain.clone() };
-    assert_eq!(strategy(&snapshot, &queries[0], &half), SearchStrategy::Graph);
+    assert_eq!(strategy(&snapshot, &queries[0], &half), SearchStrategy::Probe);
     let rare = SearchOptions { filter: Some(every(100)), ..plain.clone() };
     assert_eq!(strategy(&snapshot, &queries[0], &rare), SearchStrategy::Scan);
     check(&snapshot, None);
@@ -96,41 +96,13 @@ fn graphs_find_what_a_scan_finds_with_and_without_filters() {
     check(&snapshot, Some(every(2)));
     let query = UnitVector::new(queries[0].clone()).unwrap();
     let plan = snapshot.search(&query, &half).unwrap().plan;
-    assert_eq!(plan.filtering, Some(Filtering::Within), "around what is dead too");
+    assert_eq!(plan.filtering, Some(Filtering::Probe), "past what is dead too");
 
     // Asking for more than there is gives all there is.
     let all = SearchOptions { limit: 10_000, filter: Some(every(10)), ..plain };
     let query = UnitVector::new(queries[0].clone()).unwrap();
     let outcome = snapshot.search(&query, &all).unwrap();
     assert_eq!(outcome.hits.len() as u64, snapshot.count(Some(&every(10))).unwrap());
-}
-
-/// Matching rows that all lie far from the query are what a walk finds hardest: one that
-/// begins outside of them has to hand over to a scan, if that is affordable.
-#[test]
-fn filters_against_the_grain_of_the_vectors_are_answered_in_full() {
-    let vectors = clustered(11_000, DIMENSION, 5);
-    let folder = tempfile::tempdir().unwrap();
-    let collection = Collection::create(folder.path(), crate::support::config(DIMENSION)).unwrap();
-    let axis = UnitVector::new(vector(DIMENSION, 77)).unwrap();
-    let mut operations = Vec::new();
-    for (number, values) in vectors.into_iter().enumerate() {
-        let side: f32 = values.iter().zip(axis.as_slice()).map(|(a, b)| a * b).sum();
-        let mut document = document(&format!("d{number:05}"), values, 1);
-        document.payload.insert("away".to_owned(), (side < 0.0).into());
-        operations.push(Operation::Upsert(Box::new(document)));
-    }
-    collection.apply(operations, Durability::Accepted).unwrap();
-    collection.seal().unwrap();
-    let away = Filter::Match { field: "away".to_owned(), value: FieldValue::Bool(true) };
-    let options = SearchOptions { filter: Some(away), ..SearchOptions::new(10) };
-    let plan = collection.snapshot().search(&axis, &options).unwrap().plan;
-    assert_eq!(plan.filtering, Some(Filtering::Scan));
-    let inside = UnitVector::new(axis.as_slice().iter().map(|value| -value).collect()).unwrap();
-    let plan = collection.snapshot().search(&inside, &options).unwrap().plan;
-    assert_eq!(plan.filtering, Some(Filtering::Within));
-    let recall = recall(&collection.snapshot(), &[axis.as_slice().to_vec()], &options);
-    assert_eq!(recall, 1.0);
 }
 
 /// Equal vectors crowd each other out of the builder's lists of neighbours.

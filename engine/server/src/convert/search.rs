@@ -37,11 +37,12 @@ pub(crate) fn plan(plan: &Plan) -> pb::SearchPlan {
     let strategy = match plan.strategy {
         Strategy::Scan => pb::Strategy::Scan,
         Strategy::Graph => pb::Strategy::Graph,
+        Strategy::Probe => pb::Strategy::Probe,
         Strategy::Mixed => pb::Strategy::Mixed,
     };
     let filtering = plan.filtering.map_or(pb::Filtering::Unspecified, |way| match way {
         Filtering::Scan => pb::Filtering::Scan,
-        Filtering::Within => pb::Filtering::Within,
+        Filtering::Probe => pb::Filtering::Probe,
         Filtering::Gated => pb::Filtering::Gated,
         Filtering::Mixed => pb::Filtering::Mixed,
     });

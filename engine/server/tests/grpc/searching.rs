@@ -110,7 +110,7 @@ async fn the_plan_says_how_a_filter_was_brought_to_bear() {
         message::filter(pb::filter::Kind::Range(range))
     };
     for (bound, way) in
-        [(9.0, pb::Filtering::Gated), (4.0, pb::Filtering::Within), (1.0, pb::Filtering::Scan)]
+        [(9.0, pb::Filtering::Gated), (4.0, pb::Filtering::Probe), (1.0, pb::Filtering::Scan)]
     {
         let found = search(&server, |request| request.filter = below(bound)).await;
         let plan = found.plan.unwrap();
