@@ -129,8 +129,8 @@ pub enum IndexError {
     },
     /// A file of an earlier version of this crate that this one cannot read.
     #[error(
-        "{} has format {found}, this version reads {supported}: write its documents into a new \
-         collection, with the version that wrote them or from their source",
+        "{} has format {found}, this version reads {oldest} and later: write its documents into a \
+         new collection, with the version that wrote them or from their source",
         path.display()
     )]
     OlderFormat {
@@ -138,8 +138,8 @@ pub enum IndexError {
         path: PathBuf,
         /// The format found.
         found: u32,
-        /// The format this version reads.
-        supported: u32,
+        /// The oldest format this version reads.
+        oldest: u32,
     },
     /// The collection went read-only, since what it wrote may not be on disk.
     #[error("collection is read-only after a failed write: {problem}")]

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::path::{Path, PathBuf};
 
 /// The version of the collection's format, files of a segment included.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
+
+/// The oldest version that is read: its segments have no partitions.
+const OLDEST: u32 = 3;
 
 const CURRENT: &str = "CURRENT";
 const PREFIX: &str = "MANIFEST-";
@@ -101,14 +104,14 @@ pub(crate) fn read_checked_json<T: DeserializeOwned>(path: &Path) -> Result<T, I
             supported: FORMAT,
         });
     }
-    if (1..FORMAT).contains(&header.format) {
+    if (1..OLDEST).contains(&header.format) {
         return Err(IndexError::OlderFormat {
             path: path_buf(),
             found: header.format,
-            supported: FORMAT,
+            oldest: OLDEST,
         });
     }
-    if header.format != FORMAT || header.crc32c != crc32c::crc32c(body) {
+    if header.format < OLDEST || header.crc32c != crc32c::crc32c(body) {
         return Err(IndexError::corrupt(path, "its checksum differs"));
     }
     serde_json::from_slice(body).map_err(|error| IndexError::corrupt(path, error.to_string()))

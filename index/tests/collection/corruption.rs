@@ -187,17 +187,21 @@ fn whatever_is_read_of_a_damaged_file_is_right_or_refused() {
 }
 
 /// Opens a collection whose manifest says that it has another format.
-fn open_with_format(format: u32) -> IndexError {
-    let folder = tempfile::tempdir().unwrap();
-    sealed(folder.path());
-    let manifest = files(folder.path())
+fn write_format(folder: &Path, format: u32) {
+    let manifest = files(folder)
         .into_iter()
         .find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST-"))
         .unwrap();
     let text = fs_err::read_to_string(&manifest).unwrap();
     let other = format!("\"format\":{format}");
-    assert!(text.contains("\"format\":3"), "{text:.60}");
-    fs_err::write(&manifest, text.replacen("\"format\":3", &other, 1)).unwrap();
+    assert!(text.contains("\"format\":4"), "{text:.60}");
+    fs_err::write(&manifest, text.replacen("\"format\":4", &other, 1)).unwrap();
+}
+
+fn open_with_format(format: u32) -> IndexError {
+    let folder = tempfile::tempdir().unwrap();
+    sealed(folder.path());
+    write_format(folder.path(), format);
     let before = files(folder.path());
     let error = Collection::open(folder.path()).unwrap_err();
     assert_eq!(files(folder.path()), before, "a refused collection was changed");
@@ -206,19 +210,32 @@ fn open_with_format(format: u32) -> IndexError {
 
 #[test]
 fn other_formats_are_refused_by_number_and_left_as_they_are() {
-    match open_with_format(4) {
-        IndexError::NewerFormat { found: 4, supported: 3, .. } => {}
+    match open_with_format(5) {
+        IndexError::NewerFormat { found: 5, supported: 4, .. } => {}
         other => panic!("{other}"),
     }
     for older in [1, 2] {
         let error = open_with_format(older);
         assert!(
-            matches!(error, IndexError::OlderFormat { found, supported: 3, .. } if found == older),
+            matches!(error, IndexError::OlderFormat { found, oldest: 3, .. } if found == older),
             "{error}"
         );
         assert!(error.to_string().contains("write its documents into a new collection"), "{error}");
     }
     assert!(matches!(open_with_format(0), IndexError::Corrupt { .. }));
+}
+
+#[test]
+fn the_format_before_is_read_and_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    sealed(folder.path());
+    write_format(folder.path(), 3);
+    let collection = Collection::open(folder.path()).unwrap();
+    let before = collection.snapshot().len();
+    assert!(before > 0);
+    collection.apply(vec![Operation::Delete("d00005".to_owned())], Durability::Durable).unwrap();
+    collection.close().unwrap();
+    assert_eq!(Collection::open(folder.path()).unwrap().snapshot().len(), before - 1);
 }
 
 #[test]
