@@ -12,6 +12,9 @@ use crate::{
     tile::{self, TileKernel},
 };
 
+/// Rows, scales, epsilon, slopes, and what is computed.
+type NormaliseBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32]);
+
 /// Kernels for one instruction set. All are unsafe for want of it; their own conditions
 /// stand where they are written.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,7 @@ pub(crate) struct Kernels {
     pub(crate) attend_half: unsafe fn(&AttentionTile<'_>),
     pub(crate) attend_single: unsafe fn(&AttentionTile<'_>),
     pub(crate) gate_backward: unsafe fn(&[[f32; GROUP]; 3], &mut [f32; GROUP], &mut [f32; GROUP]),
-    pub(crate) normalise_backward: unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32]),
+    pub(crate) normalise_backward: NormaliseBackward,
     pub(crate) softmax: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) softmax_backward: unsafe fn(&[f32], &[f32], &mut [f32]),
 }

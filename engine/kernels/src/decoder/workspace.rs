@@ -40,7 +40,8 @@ pub(super) struct Sizes {
 }
 
 /// In a pass of up to this many rows every thread prepares the products' inputs for
-/// itself: that takes less time than waiting for one another.
+/// itself: that takes less time than waiting for one another, and rows of one tile share
+/// cache lines, which two threads would take from each other.
 const SMALL_ROWS: usize = 8;
 
 impl Sizes {

@@ -89,7 +89,7 @@ pub(crate) trait Passes: Backend {
 }
 
 #[cfg(feature = "cuda")]
-impl Passes for burn::backend::cuda::CubeBackend {}
+impl Passes for burn_cubecl::CubeBackend {}
 
 /// Multiplies values by the SiLU of their gates, both `[rows, width]`.
 pub(super) fn gate(gates: Tensor<2>, values: Tensor<2>) -> Tensor<2> {
