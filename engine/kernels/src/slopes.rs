@@ -1,10 +1,8 @@
 //! Kernels over rows of f32 for a model in training, with their derivatives.
 //!
 //! A tensor library takes each of these apart into half a dozen passes over memory, and as many
-//! more on the way back; here each is one. Owns nothing. Functions share rows out over the current
-//! rayon pool; a row's result does not depend on how.
-
-use rayon::prelude::*;
+//! more on the way back; here each is one. Owns nothing. All run on the caller's thread; rows do
+//! not depend on each other, so that callers may share them out.
 
 use crate::{
     Isa,
@@ -13,14 +11,6 @@ use crate::{
     matrix::GROUP,
 };
 
-/// Values that one task goes through at least.
-const TASK_VALUES: usize = 1 << 14;
-
-/// Rows for one task, of `width` values each.
-fn task_rows(width: usize) -> usize {
-    TASK_VALUES.div_ceil(width.max(1))
-}
-
 /// Multiplies values by the SiLU of their gates: `gate / (1 + e^-gate) * value`.
 ///
 /// # Panics
@@ -28,21 +18,14 @@ fn task_rows(width: usize) -> usize {
 pub fn gate(gates: &[f32], values: &[f32], out: &mut [f32]) {
     assert!(gates.len() == out.len() && values.len() == out.len(), "slices of one length");
     let kernels = Kernels::of(Isa::best());
-    let parts = out.par_chunks_mut(TASK_VALUES);
-    let parts = parts.zip(gates.par_chunks(TASK_VALUES)).zip(values.par_chunks(TASK_VALUES));
-    parts.for_each(|((out, gates), values)| {
-        for ((out, gates), values) in
-            out.chunks_mut(GROUP).zip(gates.chunks(GROUP)).zip(values.chunks(GROUP))
-        {
-            let mut result = [0.0; GROUP];
-            // SAFETY: each array has 16 values; `Kernels::of` has checked the instructions.
-            unsafe {
-                let (gates, values) = (group(gates), group(values));
-                (kernels.gate)(gates.as_ptr(), values.as_ptr(), result.as_mut_ptr());
-            }
-            out.copy_from_slice(&result[..out.len()]);
-        }
-    });
+    let inputs = gates.chunks(GROUP).zip(values.chunks(GROUP));
+    for (out, (gates, values)) in out.chunks_mut(GROUP).zip(inputs) {
+        let mut result = [0.0; GROUP];
+        let (gates, values) = (group(gates), group(values));
+        // SAFETY: each array has 16 values; `Kernels::of` has checked the instructions.
+        unsafe { (kernels.gate)(gates.as_ptr(), values.as_ptr(), result.as_mut_ptr()) };
+        out.copy_from_slice(&result[..out.len()]);
+    }
 }
 
 /// The derivatives of [`gate`] by gates and by values, times `slopes`, those of what comes after.
@@ -64,23 +47,16 @@ pub fn gate_backward(
         "slices of one length"
     );
     let kernels = Kernels::of(Isa::best());
-    let inputs = gates.par_chunks(TASK_VALUES).zip(values.par_chunks(TASK_VALUES));
-    let inputs = inputs.zip(slopes.par_chunks(TASK_VALUES));
-    let outputs = by_gates.par_chunks_mut(TASK_VALUES).zip(by_values.par_chunks_mut(TASK_VALUES));
-    inputs.zip(outputs).for_each(|(((gates, values), slopes), (by_gates, by_values))| {
-        let outputs = by_gates.chunks_mut(GROUP).zip(by_values.chunks_mut(GROUP));
-        let inputs = gates.chunks(GROUP).zip(values.chunks(GROUP)).zip(slopes.chunks(GROUP));
-        for (((gates, values), slopes), (by_gates, by_values)) in inputs.zip(outputs) {
-            let (mut first, mut second) = ([0.0; GROUP], [0.0; GROUP]);
-            let inputs = [group(gates), group(values), group(slopes)];
-            // SAFETY: each array has 16 values; `Kernels::of` has checked the instructions.
-            unsafe {
-                (kernels.gate_backward)(&inputs, &mut first, &mut second);
-            }
-            by_gates.copy_from_slice(&first[..by_gates.len()]);
-            by_values.copy_from_slice(&second[..by_values.len()]);
-        }
-    });
+    let inputs = gates.chunks(GROUP).zip(values.chunks(GROUP)).zip(slopes.chunks(GROUP));
+    let outputs = by_gates.chunks_mut(GROUP).zip(by_values.chunks_mut(GROUP));
+    for (((gates, values), slopes), (by_gates, by_values)) in inputs.zip(outputs) {
+        let (mut first, mut second) = ([0.0; GROUP], [0.0; GROUP]);
+        let inputs = [group(gates), group(values), group(slopes)];
+        // SAFETY: `Kernels::of` has checked the instructions.
+        unsafe { (kernels.gate_backward)(&inputs, &mut first, &mut second) };
+        by_gates.copy_from_slice(&first[..by_gates.len()]);
+        by_values.copy_from_slice(&second[..by_values.len()]);
+    }
 }
 
 /// A group of values, with zeros for what is missing.
@@ -100,15 +76,12 @@ pub fn normalise(rows: &[f32], scales: &[f32], eps: f32, out: &mut [f32]) {
     let width = scales.len();
     assert!(rows.len() == out.len() && width > 0 && out.len().is_multiple_of(width), "whole rows");
     let kernels = Kernels::of(Isa::best());
-    let rows = rows.par_chunks_exact(width);
-    out.par_chunks_exact_mut(width).zip(rows).with_min_len(task_rows(width)).for_each(
-        |(out, row)| {
-            // SAFETY: all are `width` long; `Kernels::of` has checked the instructions.
-            unsafe {
-                (kernels.normalise)(row.as_ptr(), scales.as_ptr(), width, eps, out.as_mut_ptr());
-            }
-        },
-    );
+    for (out, row) in out.chunks_exact_mut(width).zip(rows.chunks_exact(width)) {
+        // SAFETY: all are `width` long; `Kernels::of` has checked the instructions.
+        unsafe {
+            (kernels.normalise)(row.as_ptr(), scales.as_ptr(), width, eps, out.as_mut_ptr());
+        }
+    }
 }
 
 /// The derivative of [`normalise`] by the rows, times `slopes`, those of what comes after.
@@ -120,13 +93,11 @@ pub fn normalise_backward(rows: &[f32], scales: &[f32], eps: f32, slopes: &[f32]
     assert!(rows.len() == out.len() && slopes.len() == out.len(), "rows of one number");
     assert!(width > 0 && out.len().is_multiple_of(width), "whole rows");
     let kernels = Kernels::of(Isa::best());
-    let inputs = rows.par_chunks_exact(width).zip(slopes.par_chunks_exact(width));
-    out.par_chunks_exact_mut(width).zip(inputs).with_min_len(task_rows(width)).for_each(
-        |(out, (row, slopes))| {
-            // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
-            unsafe { (kernels.normalise_backward)(row, scales, eps, slopes, out) }
-        },
-    );
+    let inputs = rows.chunks_exact(width).zip(slopes.chunks_exact(width));
+    for (out, (row, slopes)) in out.chunks_exact_mut(width).zip(inputs) {
+        // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
+        unsafe { (kernels.normalise_backward)(row, scales, eps, slopes, out) };
+    }
 }
 
 /// The softmax of each row of `scores` plus its row of `mask`: `scores` is `[batch, heads, rows,
@@ -143,17 +114,13 @@ pub fn masked_softmax(
     assert!(scores.len() == out.len() && scores.len() == mask.len() * heads, "a mask for each");
     assert!(width > 0 && mask.len().is_multiple_of(rows * width), "whole batches");
     let kernels = Kernels::of(Isa::best());
-    let scores = scores.par_chunks_exact(width);
-    out.par_chunks_exact_mut(width)
-        .zip(scores)
-        .enumerate()
-        .with_min_len(task_rows(width))
-        .for_each(|(at, (out, scores))| {
-            let masked = at / (heads * rows) * rows + at % rows;
-            let mask = &mask[masked * width..][..width];
-            // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
-            unsafe { (kernels.softmax)(scores, mask, out) }
-        });
+    let parts = out.chunks_exact_mut(width).zip(scores.chunks_exact(width));
+    for (at, (out, scores)) in parts.enumerate() {
+        let masked = at / (heads * rows) * rows + at % rows;
+        let mask = &mask[masked * width..][..width];
+        // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
+        unsafe { (kernels.softmax)(scores, mask, out) };
+    }
 }
 
 /// The derivative of [`masked_softmax`] by the scores, times `slopes`, those of what comes after;
@@ -165,13 +132,11 @@ pub fn softmax_backward(shares: &[f32], slopes: &[f32], width: usize, out: &mut 
     assert!(shares.len() == out.len() && slopes.len() == out.len(), "rows of one number");
     assert!(width > 0 && out.len().is_multiple_of(width), "whole rows");
     let kernels = Kernels::of(Isa::best());
-    let inputs = shares.par_chunks_exact(width).zip(slopes.par_chunks_exact(width));
-    out.par_chunks_exact_mut(width).zip(inputs).with_min_len(task_rows(width)).for_each(
-        |(out, (shares, slopes))| {
-            // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
-            unsafe { (kernels.softmax_backward)(shares, slopes, out) }
-        },
-    );
+    let inputs = shares.chunks_exact(width).zip(slopes.chunks_exact(width));
+    for (out, (shares, slopes)) in out.chunks_exact_mut(width).zip(inputs) {
+        // SAFETY: all are equally long; `Kernels::of` has checked the instructions.
+        unsafe { (kernels.softmax_backward)(shares, slopes, out) };
+    }
 }
 
 /// Turns the heads of each row, `head_dim` wide: a value times its cosine, plus the value half a
@@ -191,21 +156,19 @@ pub fn turn(
     assert!(rows.len() == len && cos.len() == len && sin.len() == len, "slices of one length");
     assert!(head_dim > 0 && head_dim.is_multiple_of(2) && len.is_multiple_of(head_dim), "heads");
     let half = head_dim / 2;
-    let inputs = rows.par_chunks_exact(head_dim).zip(cos.par_chunks_exact(head_dim));
-    let inputs = inputs.zip(sin.par_chunks_exact(head_dim));
-    out.par_chunks_exact_mut(head_dim).zip(inputs).with_min_len(task_rows(head_dim)).for_each(
-        |(out, ((row, cos), sin))| {
-            let ((low, high), (cos_low, cos_high)) = (row.split_at(half), cos.split_at(half));
-            let (sin_low, sin_high) = sin.split_at(half);
-            let (out_low, out_high) = out.split_at_mut(half);
-            // Backwards a value's sine is that of where it goes.
-            let (by_low, by_high) = if is_back { (sin_high, sin_low) } else { (sin_low, sin_high) };
-            for i in 0..half {
-                out_low[i] = low[i] * cos_low[i] + high[i] * by_low[i];
-                out_high[i] = high[i] * cos_high[i] + low[i] * by_high[i];
-            }
-        },
-    );
+    let factors = cos.chunks_exact(head_dim).zip(sin.chunks_exact(head_dim));
+    let heads = out.chunks_exact_mut(head_dim).zip(rows.chunks_exact(head_dim));
+    for ((out, row), (cos, sin)) in heads.zip(factors) {
+        let ((low, high), (cos_low, cos_high)) = (row.split_at(half), cos.split_at(half));
+        let (sin_low, sin_high) = sin.split_at(half);
+        let (out_low, out_high) = out.split_at_mut(half);
+        // Backwards a value's sine is that of where it goes.
+        let (by_low, by_high) = if is_back { (sin_high, sin_low) } else { (sin_low, sin_high) };
+        for i in 0..half {
+            out_low[i] = low[i] * cos_low[i] + high[i] * by_low[i];
+            out_high[i] = high[i] * cos_high[i] + low[i] * by_high[i];
+        }
+    }
 }
 
 /// The derivatives of a gated group by gates and values, times slopes.
@@ -276,10 +239,15 @@ pub(crate) unsafe fn normalise_backward_row<V: Lanes>(
 pub(crate) unsafe fn softmax_row<V: Lanes>(scores: &[f32], mask: &[f32], out: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut largest = V::splat(f32::MIN);
+        let (mut largest, mut total) = (V::splat(f32::MIN), V::splat(0.0));
         for at in (0..scores.len()).step_by(V::WIDTH) {
             let score = load::<V>(scores, at, f32::MIN).add(load(mask, at, 0.0));
             largest = largest.max(score);
+            total = total.add(score);
+        }
+        if total.sum().is_nan() {
+            // The maximum does not show what is not a number; whoever trains has to see it.
+            return out.fill(f32::NAN);
         }
         let largest = V::splat(largest.largest());
         let mut sum = V::splat(0.0);
@@ -470,6 +438,11 @@ mod tests {
             let mut out = vec![0.0; count];
             softmax_backward(&shares, &slopes, width, &mut out);
             assert_near(&out, &differences(&wide(&scores), &slopes, function), "by scores");
+            let mut broken = scores;
+            broken[0] = f32::NAN;
+            masked_softmax(&broken, &mask, [heads, rows, width], &mut shares);
+            assert!(shares[..width].iter().all(|share| share.is_nan()));
+            assert!(shares[width..].iter().all(|share| share.is_finite()));
         }
     }
 

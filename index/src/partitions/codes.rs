@@ -20,6 +20,9 @@ const REACH: f32 = 3.0;
 /// Rows looked at for the spread.
 const ROWS_LOOKED_AT: usize = 1 << 16;
 
+/// What the rounding of a product of bytes to f32 may come to, in 16,384 dimensions too.
+const SLACK: i32 = 8;
+
 /// The greatest magnitude of a value of the query.
 const MOST: f32 = 127.0;
 
@@ -118,6 +121,6 @@ impl Scale {
     /// Returns the least product of bytes that may come to this: none that does is less.
     #[inline]
     pub(super) fn least_dot(&self, product: f32) -> i32 {
-        ((product / self.step + self.middle) as i32).saturating_sub(2)
+        ((product / self.step + self.middle) as i32).saturating_sub(SLACK)
     }
 }

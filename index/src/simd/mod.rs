@@ -29,7 +29,7 @@ enum Level {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512 with its byte products (F, BW and VNNI).
+    /// AVX-512 with its byte products (F, BW and VNNI), and counting of bits.
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
@@ -45,7 +45,8 @@ fn detect() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
-        if has!("avx512f") && has!("avx512bw") && has!("avx512vnni") {
+        let has_vnni = has!("avx512f") && has!("avx512bw") && has!("avx512vnni");
+        if has_vnni && has!("popcnt") {
             return Level::Avx512;
         }
         if has!("avx2") && has!("fma") {

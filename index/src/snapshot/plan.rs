@@ -211,7 +211,11 @@ impl Ground {
         }
         let effort = self.effort(options, ef);
         let compared = effort.breadth.min(self.admitted) + self.partitions as u64;
-        if scan <= PROBE_COST * compared as f64 { Course::Scan } else { Course::Probe(effort) }
+        // Codes alone do not promise what takes a look at every row.
+        let is_promise = options.ef.is_none() && options.recall_target.is_some();
+        let is_scan =
+            is_promise && effort.breadth >= self.admitted || scan <= PROBE_COST * compared as f64;
+        if is_scan { Course::Scan } else { Course::Probe(effort) }
     }
 
     /// The work of a walk that goes everywhere and keeps what is admitted.

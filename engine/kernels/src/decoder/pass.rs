@@ -331,7 +331,9 @@ impl<'a> Pass<'a> {
         if self.sizes.is_small() {
             (0..self.sizes.rows).for_each(work);
         } else {
-            member.share(self.sizes.rows, self.row_piece(), |start, end| {
+            // Rows of one tile share cache lines.
+            let piece = self.row_piece().next_multiple_of(TILE);
+            member.share(self.sizes.rows, piece, |start, end| {
                 (start..end).for_each(&mut work);
             });
         }
@@ -354,7 +356,7 @@ impl<'a> Pass<'a> {
 
     /// Rows that a thread takes at a time.
     pub(super) fn row_piece(&self) -> usize {
-        self.sizes.rows.div_ceil(self.sizes.threads * 4).next_multiple_of(TILE)
+        self.sizes.rows.div_ceil(self.sizes.threads * 4)
     }
 }
 
