@@ -19,9 +19,15 @@ pub fn keep_freed_memory() {
 
 #[cfg(test)]
 mod tests {
+    /// That the number is the option meant shows by its default: those of the options before and
+    /// after are 1 and 0.
     #[test]
     fn options_are_set() {
         let options = [super::PURGE_DELAY, libmimalloc_sys::mi_option_large_os_pages];
+        if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+            // SAFETY: reading an option has no conditions.
+            assert_eq!(unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) }, 1000);
+        }
         super::keep_freed_memory();
         // SAFETY: reading an option has no conditions.
         let values = options.map(|option| unsafe { libmimalloc_sys::mi_option_get(option) });

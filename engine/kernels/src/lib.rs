@@ -1,6 +1,7 @@
 //! The decoder on a CPU: block-quantised weights, int8 activations, one fused pass.
 //!
-//! Owns packed weights, paged keys and values, the kernels and the threads that run them.
+//! Owns packed weights, paged keys and values, the kernels and the threads that run them; for
+//! training also passes over f32 with their derivatives ([`slopes`]).
 //! Knows no tensor library, no file and no text. Invariants: a row's result does not
 //! depend on the rows beside it nor on how a prompt is cut into passes, bit for bit on one
 //! instruction set; a pass extends every span's cache by the span's length, no more.
