@@ -5,7 +5,7 @@
 
 The model is the default model, dequantised to f32 on loading; ADAPTERS is a folder that
 `twn-bench training` wrote, so that both begin with the same adapters. A step encodes the
-texts without a gradient, computes symmetric InfoNCE over all embeddings, and encodes once
+texts, computes symmetric InfoNCE over all embeddings, and encodes all but the first pass once
 more for the gradients (GradCache), in passes of texts of similar length:
 
     {"op": "describe"}                       -> {"name": ..., ...}
@@ -147,8 +147,11 @@ class Torch:
 
         def work():
             groups = self.passes(texts, request["pass_tokens"])
+            # The first pass keeps what its gradient needs, and need not run again.
+            first = self.embed([texts[at] for at in groups[0]])
             with torch.no_grad():
-                parts = [self.embed([texts[at] for at in group]) for group in groups]
+                parts = [self.embed([texts[at] for at in group]) for group in groups[1:]]
+            parts.insert(0, first.detach())
             order = torch.tensor([at for group in groups for at in group])
             embeddings = torch.empty(len(texts), parts[0].shape[1])
             embeddings[order] = torch.cat(parts)
@@ -156,7 +159,8 @@ class Torch:
             loss = self.loss(embeddings, request)
             loss.backward()
             self.optimizer.zero_grad(set_to_none=True)
-            for group in groups:
+            (first * embeddings.grad[groups[0]]).sum().backward()
+            for group in groups[1:]:
                 again = self.embed([texts[at] for at in group])
                 (again * embeddings.grad[group]).sum().backward()
             torch.nn.utils.clip_grad_norm_(self.learning, request["norm_max"])

@@ -10,6 +10,7 @@ use crate::{
     matrix::GROUP,
     rope, rows, slopes,
     tile::{self, TileKernel},
+    training::{TileInput, TileSet},
 };
 
 /// Rows, scales, epsilon, slopes, and what is computed.
@@ -43,6 +44,8 @@ pub(crate) struct Kernels {
     pub(crate) normalise_backward: NormaliseBackward,
     pub(crate) softmax: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub(crate) softmax_backward: unsafe fn(&[f32], &[f32], &mut [f32]),
+    /// Of products of f32 matrices.
+    pub(crate) tiles: TileSet,
 }
 
 impl Kernels {
@@ -78,10 +81,20 @@ macro_rules! widths {
     };
 }
 
+/// Kernels for tiles of 1 to 8 rows and 1 to 3 vectors.
+macro_rules! shapes {
+    ($kernel:ident) => {
+        shapes!($kernel, 1 2 3 4 5 6 7 8)
+    };
+    ($kernel:ident, $($rows:literal)*) => {
+        [$([$kernel::<$rows, 1>, $kernel::<$rows, 2>, $kernel::<$rows, 3>]),*]
+    };
+}
+
 /// A module with the entry points of one instruction set: here the generic kernels inline,
 /// and their intrinsics with them.
 macro_rules! entries {
-    ($module:ident, $lanes:ty, $tiles:ident, $wide:ident $(, #[$feature:meta])?) => {
+    ($module:ident, $lanes:ty, $rows:literal, $tiles:ident, $wide:ident $(, #[$feature:meta])?) => {
         mod $module {
             use super::*;
             use crate::tile::{GroupWeights, TileOutputs};
@@ -108,7 +121,18 @@ macro_rules! entries {
                 normalise_backward,
                 softmax,
                 softmax_backward,
+                tiles: TileSet {
+                    width: <$lanes as lanes::Lanes>::WIDTH,
+                    rows: $rows,
+                    tiles: shapes!(product_tile),
+                },
             };
+
+            // Registers: a sum for every row and vector, a row of vectors, and one value.
+            $(#[$feature])?
+            unsafe fn product_tile<const M: usize, const L: usize>(input: &TileInput) {
+                unsafe { crate::training::tile::<$lanes, M, L>(input) }
+            }
 
             // SAFETY of all: the caller's promise for the kernel that is called.
             $(#[$feature])?
@@ -218,13 +242,14 @@ macro_rules! entries {
     };
 }
 
-entries!(portable, lanes::Portable, portable, portable_wide);
+entries!(portable, lanes::Portable, 4, portable, portable_wide);
 #[cfg(target_arch = "x86_64")]
-entries!(avx2, lanes::Avx2, avx2, avx2_wide, #[target_feature(enable = "avx2,fma,f16c")]);
+entries!(avx2, lanes::Avx2, 4, avx2, avx2_wide, #[target_feature(enable = "avx2,fma,f16c")]);
 #[cfg(target_arch = "x86_64")]
 entries!(
     avx512,
     lanes::Avx512,
+    8,
     avx512,
     avx512_wide,
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]

@@ -34,6 +34,7 @@ mod rows;
 pub mod slopes;
 mod team;
 mod tile;
+pub mod training;
 
 pub use activations::ActivationBits;
 pub use adapter::{Adapter, AdapterLayer, LowRankPair};

@@ -23,8 +23,11 @@ mod precision;
 mod sight;
 mod tower;
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
 use twn_kernels::ActivationBits;
+pub use twn_kernels::training::{Forest, Segment};
 
 pub use activations::Activations;
 pub use cache::KvCache;
@@ -281,6 +284,35 @@ impl Backbone {
     ) -> PaddedOutput {
         match &self.execution {
             Execution::Portable(portable) => portable.forward_padded(rows, input, lora),
+            Execution::Fused(_) => panic!("the fused pass does not train"),
+        }
+    }
+
+    /// Tells whether [`Self::forward_forest`] can run: on a CPU, for decoders without norms of
+    /// heads and positions of several axes.
+    pub fn runs_forests(&self) -> bool {
+        match &self.execution {
+            Execution::Portable(portable) => portable.runs_forests(),
+            Execution::Fused(_) => false,
+        }
+    }
+
+    /// Runs sequences that share beginnings, for training: `rows` are the forest's, `[T, hidden]`,
+    /// as are the hidden states after the final norm that it gives. Computes what
+    /// [`Self::forward_padded`] does, several times as fast, and differentiably by rows and
+    /// adapter.
+    ///
+    /// # Panics
+    /// Panics where [`Self::runs_forests`] says no, when a position lies beyond the rotary tables,
+    /// shapes do not agree, or the system gives no thread.
+    pub fn forward_forest(
+        &self,
+        rows: Tensor<2>,
+        forest: &Arc<Forest>,
+        lora: Option<&Lora>,
+    ) -> Tensor<2> {
+        match &self.execution {
+            Execution::Portable(portable) => portable.forward_forest(rows, forest, lora),
             Execution::Fused(_) => panic!("the fused pass does not train"),
         }
     }

@@ -136,6 +136,15 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_near(from: *const f32, count: usize) {
+        // Two vectors to a cache line.
+        for line in 0..count.div_ceil(2) {
+            let line = from.wrapping_add(2 * line * Self::WIDTH);
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         unsafe {
             let four =

@@ -117,6 +117,14 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_near(from: *const f32, count: usize) {
+        for vector in 0..count {
+            let line = from.wrapping_add(vector * Self::WIDTH);
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        }
+    }
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         unsafe { _mm512_reduce_add_ps(self.0) }
     }

@@ -53,6 +53,9 @@ pub(crate) trait Lanes: Copy {
     /// Has `bytes` from an address on, which may be any, fetched into the second-level cache,
     /// where the machine can.
     unsafe fn prefetch(from: *const u8, bytes: usize);
+    /// Has `count` vectors from an address on, which may be any, fetched into the first-level
+    /// cache, where the machine can.
+    unsafe fn prefetch_near(from: *const f32, count: usize);
     unsafe fn sum(self) -> f32;
     unsafe fn largest(self) -> f32;
 }

@@ -120,6 +120,9 @@ impl Lanes for Portable {
     unsafe fn prefetch(_: *const u8, _: usize) {}
 
     #[inline(always)]
+    unsafe fn prefetch_near(_: *const f32, _: usize) {}
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         self.0.iter().sum()
     }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use twn_encoder::{HostTensor, Projection};
 
-use super::{Batch, Example, Sequence, Sequencer, Student, Teacher, TrainError, group_by_length};
+use super::{Batch, Example, Sequence, Sequencer, Student, Teacher, TrainError};
 
 /// Texts that the fit reads: several for each of its coefficients' columns.
 const TEXTS: usize = 3_000;
@@ -65,7 +65,7 @@ pub(super) fn fit_mean_projection(
 
 fn all_means(student: &Student, sequences: &[Sequence]) -> Result<Vec<Vec<f32>>, TrainError> {
     let mut all = vec![Vec::new(); sequences.len()];
-    for group in group_by_length(sequences, student.queries(), PASS_TOKENS) {
+    for group in student.embedding_passes(sequences, PASS_TOKENS) {
         let rows = group.iter().map(|&index| &sequences[index]).collect();
         let means = student.means(&Batch::new(rows, student.queries()));
         let width = means.dims()[1];
@@ -171,10 +171,7 @@ impl Student {
     /// The means of what is pooled, before any projection: `[batch, hidden]`. The batch
     /// has room for [`Student::queries`] rows.
     pub(super) fn means(&self, batch: &Batch<'_>) -> Tensor<2> {
-        let hidden = self.hidden_states(batch).inner();
-        let [count, width] = [batch.count(), hidden.dims()[1]];
-        let weights = batch.pooling_weights(&hidden.device());
-        weights.matmul(hidden.reshape([count, batch.len, width])).reshape([count, width])
+        self.pooled(batch).0.inner()
     }
 }
 

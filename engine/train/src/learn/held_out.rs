@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Batch, Decoded, Sequence, Sequencer, Student, TrainError, group_by_length,
+    Batch, Decoded, Sequence, Sequencer, Student, TrainError,
     sampler::{Decoding, Sampler, Use, Wanted, sample_all},
 };
 use crate::eval::{Beir, QueryScores, Relevance, Rows, rank};
@@ -260,7 +260,7 @@ fn embed<'a>(
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let sequences: Vec<Sequence> = sequences.cloned().collect();
     let mut all = vec![Vec::new(); sequences.len()];
-    for group in group_by_length(&sequences, student.queries(), pass_tokens) {
+    for group in student.embedding_passes(&sequences, pass_tokens) {
         let rows = group.iter().map(|&at| &sequences[at]).collect();
         let vectors = student.embed(&Batch::new(rows, student.queries())).embeddings;
         let width = vectors.dims()[1];

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `recipe`, `recipe_change` | what to train, on what, in which stages; what is tried otherwise |
 //! | `dataset`, `draw` | examples, and which of them make a step |
-//! | `sequence`, `batch` | from texts to padded tokens |
+//! | `sequence`, `batch`, `grove` | from texts to tokens, padded, or with what they share once |
 //! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
@@ -30,6 +30,7 @@ mod dataset;
 mod draw;
 mod error;
 mod gate;
+mod grove;
 mod held_out;
 mod log;
 pub mod loss;
@@ -48,7 +49,8 @@ mod trainer;
 pub use ablation::{
     AblationEvent, AblationOptions, AblationPlan, AblationRow, AblationTable, Variant, ablate,
 };
-pub use batch::{Batch, group_by_length};
+pub use batch::Batch;
+use batch::group_by_length;
 pub use calibrate::{CalibrateOptions, Calibration, calibrate};
 pub use checkpoint::Place;
 pub use curves::plot_run;

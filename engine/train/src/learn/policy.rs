@@ -17,7 +17,6 @@ use twn_encoder::{Embedder, Encoder, StopReason, adapter::Lora};
 
 use super::{
     Batch, Drawn, ParameterGradients, Sequence, Sequencer, Stage, Student, TrainError,
-    group_by_length,
     loss::{PolicyGradient, SampledTokens, policy_loss},
     recipe::Policy,
     sampler::{Decoding, Sampler, Use, Wanted, prompt, sample},
@@ -98,7 +97,7 @@ impl Reinforcement {
         };
         let mut reference = student.frozen();
         reference.adapters.reasoning = self.reference.clone().no_grad();
-        for group in group_by_length(&sequences, 0, stage.pass_tokens_max) {
+        for group in student.thought_passes(&sequences, stage.pass_tokens_max) {
             let batch = Batch::new(group.iter().map(|&index| &sequences[index]).collect(), 0);
             let expected = reference.thought_log_probabilities(&batch).detach();
             let current = student.thought_log_probabilities(&batch);

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{
     Batch, Contrast, Drawn, Pairing, ParameterGradients, Sequence, Sequencer, Stage, Student,
-    Teacher, TrainError, group_by_length,
+    Teacher, TrainError,
     loss::{cosine_distance, info_nce, similarity_divergence},
 };
 
@@ -124,7 +124,7 @@ fn think_step(
         return Ok(());
     }
     let mut sum = 0.0;
-    for group in group_by_length(&sequences, 0, stage.pass_tokens_max) {
+    for group in student.thought_passes(&sequences, stage.pass_tokens_max) {
         let batch = Batch::new(group.iter().map(|&index| &sequences[index]).collect(), 0);
         let loss = student.thought_log_probabilities(&batch).sum().neg();
         let loss = loss.div_scalar(targets as f32);
@@ -147,7 +147,7 @@ fn embed_step(
     gradients: &mut ParameterGradients,
 ) {
     let extra = student.queries();
-    let groups = group_by_length(&texts.sequences, extra, stage.pass_tokens_max);
+    let groups = student.embedding_passes(&texts.sequences, stage.pass_tokens_max);
     let batches: Vec<Batch<'_>> = groups
         .iter()
         .map(|group| Batch::new(group.iter().map(|&row| &texts.sequences[row]).collect(), extra))

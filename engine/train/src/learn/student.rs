@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 use twn_encoder::{
     Checkpoint,
-    adapter::{Adapters, Interface},
+    adapter::{Adapters, Interface, Lora},
     backbone::{Backbone, PaddedInput},
 };
 
-use super::{Batch, TrainError};
+use super::{
+    Batch, Sequence, TrainError, group_by_length,
+    grove::{Grove, group_by_beginning, index},
+};
 
 /// Rows whose logits are computed together: bounds `rows * vocabulary` values.
 const LOGIT_ROWS_MAX: usize = 2_048;
@@ -26,6 +29,8 @@ pub struct Student {
     pub adapters: Adapters,
     device: Device,
     wiring: Wiring,
+    /// Whether beginnings that sequences share run once, instead of padded sequences.
+    shares: bool,
 }
 
 /// How the adapters meet while training.
@@ -70,7 +75,14 @@ impl Student {
     ) -> Result<Self, TrainError> {
         let tensors = checkpoint.tensors.as_ref();
         let backbone = Backbone::load(&checkpoint.config, tensors, positions, device)?;
-        Ok(Self { backbone: Arc::new(backbone), adapters, device: device.clone(), wiring })
+        let shares = backbone.runs_forests();
+        let backbone = Arc::new(backbone);
+        Ok(Self { backbone, adapters, device: device.clone(), wiring, shares })
+    }
+
+    /// The same model, running padded sequences as on a GPU.
+    pub fn padded(self) -> Self {
+        Self { shares: false, ..self }
     }
 
     /// The same model with adapters that do not learn: a pass through it records nothing.
@@ -82,6 +94,7 @@ impl Student {
             adapters: self.adapters.clone().no_grad(),
             device: self.device.clone(),
             wiring: self.wiring,
+            shares: self.shares,
         }
     }
 
@@ -115,9 +128,46 @@ impl Student {
         &self.backbone
     }
 
+    /// Groups sequences into passes of at most `rows_max` rows in which [`Self::embed`] reads them.
+    /// Gives indices; every sequence is in one group.
+    pub fn embedding_passes(&self, sequences: &[Sequence], rows_max: usize) -> Vec<Vec<usize>> {
+        let is_shared = self.adapters.manifest.interface == Interface::Reencode;
+        self.passes(sequences, self.queries(), rows_max, is_shared)
+    }
+
+    /// As [`Self::embedding_passes`], for [`Self::thought_log_probabilities`].
+    pub fn thought_passes(&self, sequences: &[Sequence], rows_max: usize) -> Vec<Vec<usize>> {
+        self.passes(sequences, 0, rows_max, true)
+    }
+
+    fn passes(
+        &self,
+        sequences: &[Sequence],
+        extra: usize,
+        rows_max: usize,
+        is_shared: bool,
+    ) -> Vec<Vec<usize>> {
+        match is_shared && self.shares {
+            true => group_by_beginning(sequences, extra, rows_max),
+            false => group_by_length(sequences, extra, rows_max),
+        }
+    }
+
     /// Embeds a batch made with room for [`Self::queries`] rows.
     pub fn embed(&self, batch: &Batch<'_>) -> Embedded {
+        let (means, states) = self.pooled(batch);
+        let pooling = self.adapters.manifest.pooling;
+        let pooled = self.adapters.pooler.pool(pooling, Some(states.clone()), Some(means));
+        Embedded { embeddings: unit_rows(pooled), query_states: states }
+    }
+
+    /// The means of what is pooled, `[batch, hidden]`, and the queries' states, `[batch, K,
+    /// hidden]`, before any projection.
+    pub(super) fn pooled(&self, batch: &Batch<'_>) -> (Tensor<2>, Tensor<3>) {
         let (hidden, states) = match self.adapters.manifest.interface {
+            Interface::Reencode if self.shares => {
+                return self.reencode_shared(batch);
+            }
             Interface::Reencode => self.reencode(batch),
             Interface::Cache => self.read_cache(batch),
         };
@@ -125,18 +175,32 @@ impl Student {
         let weights = batch.pooling_weights(&self.device);
         let means =
             weights.matmul(hidden.reshape([count, batch.len, width])).reshape([count, width]);
-        let pooling = self.adapters.manifest.pooling;
-        let pooled = self.adapters.pooler.pool(pooling, Some(states.clone()), Some(means));
-        Embedded { embeddings: unit_rows(pooled), query_states: states }
+        (means, states)
     }
 
-    /// Hidden states after the final norm, `[batch * len, hidden]`, under the adapter that
-    /// the means are made with.
-    pub(super) fn hidden_states(&self, batch: &Batch<'_>) -> Tensor<2> {
-        match self.adapters.manifest.interface {
-            Interface::Reencode => self.reencode(batch).0,
-            Interface::Cache => self.read_cache(batch).0,
+    /// The adapter that embeds.
+    fn embedding_lora(&self) -> &Lora {
+        match self.wiring.single {
+            true => &self.adapters.reasoning,
+            false => &self.adapters.embedding,
         }
+    }
+
+    /// As [`Self::reencode`], where beginnings that sequences share run once; gives means.
+    fn reencode_shared(&self, batch: &Batch<'_>) -> (Tensor<2>, Tensor<3>) {
+        let (count, queries) = (batch.count(), self.queries());
+        let grove = Grove::new(&batch.sequences, queries);
+        let selector = grove.follower_selector(&self.device);
+        let tokens = self.backbone.embed(&grove.ids);
+        let [total, width] = tokens.dims();
+        // `[T, count * K]` times `[count * K, hidden]`: each query at its place, else zero.
+        let placed = selector.clone().transpose().matmul(self.adapters.queries.repeated(count));
+        let is_query = selector.clone().sum_dim(0).reshape([total, 1]);
+        let rows = tokens * (is_query.neg() + 1.0) + placed;
+        let lora = Some(self.embedding_lora());
+        let hidden = self.backbone.forward_forest(rows, &grove.forest, lora);
+        let states = selector.matmul(hidden.clone()).reshape([count, queries, width]);
+        (grove.pooling_weights(&self.device).matmul(hidden), states)
     }
 
     /// Tokens and queries in one pass under the embedding adapter.
@@ -160,11 +224,7 @@ impl Student {
             earlier: None,
             keep_memory: false,
         };
-        let lora = match self.wiring.single {
-            true => &self.adapters.reasoning,
-            false => &self.adapters.embedding,
-        };
-        let hidden = self.backbone.forward_padded(rows, &input, Some(lora)).hidden;
+        let hidden = self.backbone.forward_padded(rows, &input, Some(self.embedding_lora())).hidden;
         let states = selector.matmul(hidden.clone().reshape([count, len, width]));
         (hidden, states)
     }
@@ -197,11 +257,7 @@ impl Student {
             keep_memory: false,
         };
         let rows = self.adapters.queries.repeated(count);
-        let lora = match self.wiring.single {
-            true => &self.adapters.reasoning,
-            false => &self.adapters.embedding,
-        };
-        let states = self.backbone.forward_padded(rows, &input, Some(lora)).hidden;
+        let states = self.backbone.forward_padded(rows, &input, Some(self.embedding_lora())).hidden;
         let width = states.dims()[1];
         (prefix.hidden, states.reshape([count, queries, width]))
     }
@@ -212,23 +268,29 @@ impl Student {
     /// # Panics
     /// Panics when no sequence has a thought.
     pub fn thought_log_probabilities(&self, batch: &Batch<'_>) -> Tensor<1> {
-        let (rows, targets) = batch.targets();
-        assert!(!rows.is_empty(), "thoughts have tokens");
-        let input = PaddedInput {
-            batch: batch.count(),
-            positions: &batch.positions(),
-            mask: batch.causal_mask(&self.device),
-            earlier: None,
-            keep_memory: false,
+        let lora = Some(&self.adapters.reasoning);
+        let (hidden, (rows, targets)) = match self.shares {
+            true => {
+                let grove = Grove::new(&batch.sequences, 0);
+                let tokens = self.backbone.embed(&grove.ids);
+                (self.backbone.forward_forest(tokens, &grove.forest, lora), grove.targets())
+            }
+            false => {
+                let input = PaddedInput {
+                    batch: batch.count(),
+                    positions: &batch.positions(),
+                    mask: batch.causal_mask(&self.device),
+                    earlier: None,
+                    keep_memory: false,
+                };
+                let tokens = self.backbone.embed(&batch.ids());
+                (self.backbone.forward_padded(tokens, &input, lora).hidden, batch.targets())
+            }
         };
-        let tokens = self.backbone.embed(&batch.ids());
-        let hidden =
-            self.backbone.forward_padded(tokens, &input, Some(&self.adapters.reasoning)).hidden;
+        assert!(!rows.is_empty(), "thoughts have tokens");
         let chunks = rows.chunks(LOGIT_ROWS_MAX).zip(targets.chunks(LOGIT_ROWS_MAX));
         let parts = chunks.map(|(rows, targets)| {
-            let index = TensorData::new(rows.to_vec(), [rows.len()]);
-            let index = Tensor::<1, Int>::from_data(index, &self.device);
-            let states = hidden.clone().select(0, index);
+            let states = hidden.clone().select(0, index(rows, &self.device));
             self.log_probabilities(states, targets)
         });
         Tensor::cat(parts.collect(), 0)

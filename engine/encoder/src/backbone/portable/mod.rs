@@ -6,6 +6,7 @@ mod layer;
 mod norm;
 mod padded;
 mod passes;
+mod recorded;
 mod rope;
 mod weights;
 
@@ -19,6 +20,7 @@ use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
 use attention::causal_mask;
 use layer::{Layer, Pass};
 use norm::RmsNorm;
+use recorded::RecordedOnce;
 use rope::Rope;
 use weights::Weights;
 
@@ -33,6 +35,7 @@ pub(super) struct Portable {
     /// The output head as `[hidden, vocab]`, a view of `[vocab, hidden]`.
     head: Tensor<2>,
     rope: Rope,
+    recorded: RecordedOnce,
 }
 
 impl Portable {
@@ -62,6 +65,7 @@ impl Portable {
             norm,
             head: head.transpose(),
             rope: Rope::new(config, positions, device),
+            recorded: RecordedOnce::default(),
         })
     }
 

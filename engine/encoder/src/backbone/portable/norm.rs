@@ -18,6 +18,11 @@ impl RmsNorm {
         Self { weight, eps }
     }
 
+    /// The columns' scales, `[1, hidden]`.
+    pub(super) fn weight(&self) -> Tensor<2> {
+        self.weight.clone()
+    }
+
     /// Normalises `[rows, hidden]`.
     pub(super) fn apply(&self, rows: Tensor<2>) -> Tensor<2> {
         passes::normalise(rows, self.weight.clone(), self.eps)

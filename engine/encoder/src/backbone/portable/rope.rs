@@ -59,6 +59,11 @@ impl Rope {
         }
     }
 
+    /// Positions there are.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
+    }
+
     /// Looks up the factors for rows at `positions`. Made once per pass, for all layers.
     pub(super) fn rotation(&self, positions: &[usize]) -> Rotation {
         assert!(
