@@ -1,7 +1,7 @@
 //! Losses and gradients against PyTorch and peft.
 //!
 //! `golden/make_gradient_golden.py` computed them in f64, one sequence at a time; here they
-//! run in f32 in padded batches.
+//! run in f32, in padded batches and with shared beginnings run once.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -79,6 +79,13 @@ fn load(interface: Interface, detach: bool) -> Case {
         .collect();
     let golden = fs_err::read(folder.join("batch.json")).expect("batch");
     Case { golden: serde_json::from_slice(&golden).expect("JSON"), tensors, student }
+}
+
+/// With shared beginnings run once, as on a CPU, and in padded batches, as on a GPU.
+fn both(interface: Interface) -> [Case; 2] {
+    let shared = load(interface, true);
+    let case = load(interface, true);
+    [shared, Case { student: case.student.padded(), ..case }]
 }
 
 fn sequences(rows: &[Row]) -> Vec<Sequence> {
@@ -206,35 +213,39 @@ fn relative_error(got: &[f32], want: &[f32]) -> f64 {
 
 #[test]
 fn thoughts_teach_the_reasoning_adapter_alone() {
-    let case = load(Interface::Cache, true);
-    case.check("thought", case.thoughts().mean().neg());
+    for case in both(Interface::Cache) {
+        case.check("thought", case.thoughts().mean().neg());
+    }
 }
 
 #[test]
 fn the_policy_gradient_is_pytorchs() {
-    let case = load(Interface::Cache, true);
-    let golden = &case.golden;
-    let count = golden.advantages.len();
-    let tokens = SampledTokens {
-        advantages: case.vector(&golden.advantages),
-        sampled: case.vector(&golden.sampled),
-        reference: case.vector(&golden.reference),
-        weights: case.vector(&vec![1.0 / count as f32; count]),
-    };
-    let constants = PolicyGradient {
-        clip_low: golden.clip_low,
-        clip_high: golden.clip_high,
-        kl_weight: golden.kl_weight,
-    };
-    case.check("policy", policy_loss(case.thoughts(), &tokens, &constants));
+    for case in both(Interface::Cache) {
+        let golden = &case.golden;
+        let count = golden.advantages.len();
+        let tokens = SampledTokens {
+            advantages: case.vector(&golden.advantages),
+            sampled: case.vector(&golden.sampled),
+            reference: case.vector(&golden.reference),
+            weights: case.vector(&vec![1.0 / count as f32; count]),
+        };
+        let constants = PolicyGradient {
+            clip_low: golden.clip_low,
+            clip_high: golden.clip_high,
+            kl_weight: golden.kl_weight,
+        };
+        case.check("policy", policy_loss(case.thoughts(), &tokens, &constants));
+    }
 }
 
 #[test]
 fn contrast_teaches_through_encoding_again() {
-    let case = load(Interface::Reencode, true);
-    case.check("contrast.reencode", case.contrast(None));
-    let case = load(Interface::Reencode, true);
-    case.check("margin.reencode", case.contrast(Some(case.golden.margin)));
+    for case in both(Interface::Reencode) {
+        case.check("contrast.reencode", case.contrast(None));
+    }
+    for case in both(Interface::Reencode) {
+        case.check("margin.reencode", case.contrast(Some(case.golden.margin)));
+    }
 }
 
 /// The golden file has no gradient of the reasoning adapter here, so the check asks for
@@ -257,13 +268,15 @@ fn attached_contrast_reaches_the_reasoning_adapter() {
 
 #[test]
 fn distillation_is_pytorchs() {
-    let case = load(Interface::Reencode, true);
-    let students = case.embed(&case.golden.queries);
-    case.check("cosine.reencode", cosine_distance(students, case.teacher()));
-    let case = load(Interface::Reencode, true);
-    let students = case.embed(&case.golden.queries);
-    let loss = similarity_divergence(students, case.teacher(), case.golden.spread);
-    case.check("similarity.reencode", loss);
+    for case in both(Interface::Reencode) {
+        let students = case.embed(&case.golden.queries);
+        case.check("cosine.reencode", cosine_distance(students, case.teacher()));
+    }
+    for case in both(Interface::Reencode) {
+        let students = case.embed(&case.golden.queries);
+        let loss = similarity_divergence(students, case.teacher(), case.golden.spread);
+        case.check("similarity.reencode", loss);
+    }
 }
 
 #[test]

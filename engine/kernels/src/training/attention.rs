@@ -172,25 +172,26 @@ impl Attention<'_> {
                 self.share(segment, head, scratch);
                 let mixed = self.mixed.at(first * queries + head * dim);
                 // Keys and values have slopes from every head of the group.
-                let sums = |left: *const f32, right: *const f32, step: usize, out: &mut Vec<f32>| {
-                    let out = Shared::of(out);
-                    Product {
-                        rows: seen,
-                        columns: dim,
-                        terms: vec![Term {
-                            left,
-                            left_row: 1,
-                            left_step: seen,
-                            depth: rows,
-                            right: Right::Rows { start: right, step },
-                        }],
-                        scale: 1.0,
-                        start: (nth > 0).then_some(out.at(0).cast_const()),
-                        out,
-                        out_row: dim,
-                        out_column: 1,
-                    }
-                };
+                let sums =
+                    |left: *const f32, right: *const f32, step: usize, out: &mut Vec<f32>| {
+                        let out = Shared::of(out);
+                        Product {
+                            rows: seen,
+                            columns: dim,
+                            terms: vec![Term {
+                                left,
+                                left_row: 1,
+                                left_step: seen,
+                                depth: rows,
+                                right: Right::Rows { start: right, step },
+                            }],
+                            scale: 1.0,
+                            start: (nth > 0).then_some(out.at(0).cast_const()),
+                            out,
+                            out_row: dim,
+                            out_column: 1,
+                        }
+                    };
                 let tiles = &self.kernels.tiles;
                 let shares = scratch.shares.as_ptr();
                 sums(shares, mixed, queries, &mut scratch.value_slopes)

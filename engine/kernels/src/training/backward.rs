@@ -208,11 +208,8 @@ impl Back<'_> {
             .collect();
         phase.extend(slopes.slope_of_a(Linear::Down, gated, into));
         products(phase);
-        let mut terms = with(
-            Rows::read(weights.gate, hidden),
-            gate,
-            slopes.back_down(Linear::Gate, hidden),
-        );
+        let mut terms =
+            with(Rows::read(weights.gate, hidden), gate, slopes.back_down(Linear::Gate, hidden));
         terms.extend(with(
             Rows::read(weights.up, hidden),
             up,

@@ -319,12 +319,8 @@ impl There<'_> {
                 });
             }
         });
-        let attention = Attention {
-            shape,
-            kernels,
-            qkv: tape.qkv.address(),
-            mixed: tape.mixed.address(),
-        };
+        let attention =
+            Attention { shape, kernels, qkv: tape.qkv.address(), mixed: tape.mixed.address() };
         let segments = self.forest.segments();
         member.share(segments.len() * shape.kv_heads, 1, |unit, _| {
             let (segment, kv_head) = (&segments[unit / shape.kv_heads], unit % shape.kv_heads);

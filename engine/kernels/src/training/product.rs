@@ -183,46 +183,52 @@ impl Product<'_> {
             }
         }
         for (index, (term, depth, right, right_step)) in parts.iter().copied().enumerate() {
-        for row in rows.clone().step_by(tiles.rows) {
-            let count = (rows.end - row).min(tiles.rows);
-            let tile = tiles.tiles[count - 1][vectors - 1];
-            let mut spare = [0.0_f32; ROWS_MAX * COLUMNS_MAX];
-            // SAFETY: the caller's promise; `spare` holds the largest tile.
-            unsafe {
-                let at = |m: usize, n: usize| (row + m) * self.out_row + (first + n) * self.out_column;
-                let out = self.out.at(at(0, 0));
-                let (target, target_row) = match is_direct {
-                    true => (out, self.out_row),
-                    false => (spare.as_mut_ptr(), vectors * tiles.width),
-                };
-                let start = if index == 0 { self.start } else { (!is_direct).then_some(self.out.at(0).cast_const()) };
-                if let Some(start) = start {
-                    let start_is_there = is_direct && std::ptr::eq(start, self.out.at(0));
-                    for m in (0..count).filter(|_| !start_is_there) {
+            for row in rows.clone().step_by(tiles.rows) {
+                let count = (rows.end - row).min(tiles.rows);
+                let tile = tiles.tiles[count - 1][vectors - 1];
+                let mut spare = [0.0_f32; ROWS_MAX * COLUMNS_MAX];
+                // SAFETY: the caller's promise; `spare` holds the largest tile.
+                unsafe {
+                    let at = |m: usize, n: usize| {
+                        (row + m) * self.out_row + (first + n) * self.out_column
+                    };
+                    let out = self.out.at(at(0, 0));
+                    let (target, target_row) = match is_direct {
+                        true => (out, self.out_row),
+                        false => (spare.as_mut_ptr(), vectors * tiles.width),
+                    };
+                    let start = if index == 0 {
+                        self.start
+                    } else {
+                        (!is_direct).then_some(self.out.at(0).cast_const())
+                    };
+                    if let Some(start) = start {
+                        let start_is_there = is_direct && std::ptr::eq(start, self.out.at(0));
+                        for m in (0..count).filter(|_| !start_is_there) {
+                            for n in 0..columns {
+                                *target.add(m * target_row + n) = *start.add(at(m, n));
+                            }
+                        }
+                    }
+                    tile(&TileInput {
+                        left: term.left.add(row * term.left_row + depth * term.left_step),
+                        left_row: term.left_row,
+                        left_step: term.left_step,
+                        right,
+                        right_step,
+                        depth: (term.depth - depth).min(BLOCK_DEPTH),
+                        scale: self.scale,
+                        adds: index > 0 || self.start.is_some(),
+                        out: target,
+                        out_row: target_row,
+                    });
+                    for m in (0..count).filter(|_| !is_direct) {
                         for n in 0..columns {
-                            *target.add(m * target_row + n) = *start.add(at(m, n));
+                            *self.out.at(at(m, n)) = *target.add(m * target_row + n);
                         }
                     }
                 }
-                tile(&TileInput {
-                    left: term.left.add(row * term.left_row + depth * term.left_step),
-                    left_row: term.left_row,
-                    left_step: term.left_step,
-                    right,
-                    right_step,
-                    depth: (term.depth - depth).min(BLOCK_DEPTH),
-                    scale: self.scale,
-                    adds: index > 0 || self.start.is_some(),
-                    out: target,
-                    out_row: target_row,
-                });
-                for m in (0..count).filter(|_| !is_direct) {
-                    for n in 0..columns {
-                        *self.out.at(at(m, n)) = *target.add(m * target_row + n);
-                    }
-                }
             }
-        }
         }
     }
 }

@@ -108,7 +108,8 @@ impl Model {
             };
             let linear = |weight: &[f32], input: &[f64]| -> Vec<f64> {
                 let rows = weight.chunks_exact(input.len());
-                rows.map(|row| row.iter().zip(input).map(|(w, x)| f64::from(*w) * x).sum()).collect()
+                rows.map(|row| row.iter().zip(input).map(|(w, x)| f64::from(*w) * x).sum())
+                    .collect()
             };
             let mut qkv = Vec::new();
             for (position, row) in stream.iter().enumerate() {
@@ -121,7 +122,8 @@ impl Model {
                 add(2, &normed, value);
                 for head in query.chunks_exact_mut(dim).chain(key.chunks_exact_mut(dim)) {
                     for i in 0..dim / 2 {
-                        let frequency = f64::from(shape.rope_theta).powf(-2.0 * i as f64 / dim as f64);
+                        let frequency =
+                            f64::from(shape.rope_theta).powf(-2.0 * i as f64 / dim as f64);
                         let (sin, cos) = (position as f64 * frequency).sin_cos();
                         let (low, high) = (head[i], head[i + dim / 2]);
                         head[i] = low * cos - high * sin;

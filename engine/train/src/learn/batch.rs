@@ -117,7 +117,11 @@ impl<'a> Batch<'a> {
 
 /// Groups sequences into batches of at most `tokens_max` positions, padding included, by
 /// length. Gives indices; every sequence is in one group.
-pub(super) fn group_by_length(sequences: &[Sequence], extra: usize, tokens_max: usize) -> Vec<Vec<usize>> {
+pub(super) fn group_by_length(
+    sequences: &[Sequence],
+    extra: usize,
+    tokens_max: usize,
+) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(sequences[index].tokens.len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();

@@ -255,9 +255,8 @@ mod tests {
     #[test]
     fn groups_hold_every_sequence_once_and_begin_alike() {
         let frame = |first: u32| (first..first + 9).collect::<Vec<u32>>();
-        let sequences: Vec<Sequence> = (0..12)
-            .map(|at| sequence(&[frame(at % 2 * 50), vec![200 + at; 5]].concat()))
-            .collect();
+        let sequences: Vec<Sequence> =
+            (0..12).map(|at| sequence(&[frame(at % 2 * 50), vec![200 + at; 5]].concat())).collect();
         let groups = group_by_beginning(&sequences, 2, 60);
         let mut seen: Vec<usize> = groups.iter().flatten().copied().collect();
         seen.sort_unstable();

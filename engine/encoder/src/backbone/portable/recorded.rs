@@ -218,9 +218,7 @@ impl Pass {
                 let tape = Arc::new(tape.expect("a pass that is recorded has a tape"));
                 prepared.finish(State { pass: self, tape, factors }, hidden)
             }
-            OpsKind::UnTracked(prepared) => {
-                prepared.finish(self.compute(&rows, &factors, false).0)
-            }
+            OpsKind::UnTracked(prepared) => prepared.finish(self.compute(&rows, &factors, false).0),
         }
     }
 
