@@ -6,9 +6,6 @@ use crate::{buffer::Shared, team::Member};
 /// Rows that go through a panel of columns together: their left values stay in the second-level
 /// cache while the panels pass.
 const BLOCK_ROWS: usize = 96;
-/// Values of a row that meet a panel at a time: the panel's part stays in the first-level cache
-/// while the rows pass.
-const BLOCK_DEPTH: usize = 100000;
 /// Panels of one item of work.
 const ITEM_PANELS: usize = 4;
 
@@ -160,73 +157,60 @@ impl Product<'_> {
         let first = panel * tiles.panel();
         let columns = (self.columns - first).min(tiles.panel());
         let vectors = columns.div_ceil(tiles.width);
-        let is_whole = columns == vectors * tiles.width;
+        let width = vectors * tiles.width;
         scratch.clear();
-        // SAFETY: the caller's promise.
         let places: Vec<Place> = self
             .terms
             .iter()
-            .map(|term| unsafe { term.place(panel, first, columns, is_whole, tiles, scratch) })
+            // SAFETY: the caller's promise.
+            .map(|term| unsafe { term.place(panel, first, columns, tiles, scratch) })
             .collect();
-        let is_direct = is_whole && self.out_column == 1;
-        let mut parts = Vec::new();
-        for (term, place) in self.terms.iter().zip(&places) {
-            for depth in (0..term.depth).step_by(BLOCK_DEPTH) {
-                let (start, step) = match *place {
-                    Place::At(right, step) => (right, step),
-                    // SAFETY: an offset that the scratch has.
-                    Place::Scratch(offset) => {
-                        (unsafe { scratch.as_ptr().add(offset) }, vectors * tiles.width)
-                    }
+        // Whole vectors of neighbouring columns are written where they belong, others by way of
+        // a tile of their own.
+        let is_direct = columns == width && self.out_column == 1;
+        for row in rows.clone().step_by(tiles.rows) {
+            let count = (rows.end - row).min(tiles.rows);
+            let at = |m: usize, n: usize| (row + m) * self.out_row + (first + n) * self.out_column;
+            let mut spare = [0.0_f32; ROWS_MAX * COLUMNS_MAX];
+            // SAFETY: the caller's promise; `spare` holds the largest tile.
+            unsafe {
+                let (target, target_row) = match is_direct {
+                    true => (self.out.at(at(0, 0)), self.out_row),
+                    false => (spare.as_mut_ptr(), width),
                 };
-                parts.push((term, depth, start.wrapping_add(depth * step), step));
-            }
-        }
-        for (index, (term, depth, right, right_step)) in parts.iter().copied().enumerate() {
-            for row in rows.clone().step_by(tiles.rows) {
-                let count = (rows.end - row).min(tiles.rows);
-                let tile = tiles.tiles[count - 1][vectors - 1];
-                let mut spare = [0.0_f32; ROWS_MAX * COLUMNS_MAX];
-                // SAFETY: the caller's promise; `spare` holds the largest tile.
-                unsafe {
-                    let at = |m: usize, n: usize| {
-                        (row + m) * self.out_row + (first + n) * self.out_column
-                    };
-                    let out = self.out.at(at(0, 0));
-                    let (target, target_row) = match is_direct {
-                        true => (out, self.out_row),
-                        false => (spare.as_mut_ptr(), vectors * tiles.width),
-                    };
-                    let start = if index == 0 {
-                        self.start
-                    } else {
-                        (!is_direct).then_some(self.out.at(0).cast_const())
-                    };
-                    if let Some(start) = start {
-                        let start_is_there = is_direct && std::ptr::eq(start, self.out.at(0));
-                        for m in (0..count).filter(|_| !start_is_there) {
-                            for n in 0..columns {
-                                *target.add(m * target_row + n) = *start.add(at(m, n));
-                            }
+                let each = |action: &dyn Fn(*mut f32, usize)| {
+                    for m in 0..count {
+                        for n in 0..columns {
+                            action(target.add(m * target_row + n), at(m, n));
                         }
                     }
-                    tile(&TileInput {
-                        left: term.left.add(row * term.left_row + depth * term.left_step),
+                };
+                match self.start {
+                    // It is there already.
+                    Some(start) if is_direct && std::ptr::eq(start, self.out.at(0)) => {}
+                    Some(start) => each(&|target, at| *target = *start.add(at)),
+                    None => {}
+                }
+                for (index, (term, place)) in self.terms.iter().zip(&places).enumerate() {
+                    let (right, right_step) = match *place {
+                        Place::At(right, step) => (right, step),
+                        Place::Scratch(offset) => (scratch.as_ptr().add(offset), width),
+                    };
+                    tiles.tiles[count - 1][vectors - 1](&TileInput {
+                        left: term.left.add(row * term.left_row),
                         left_row: term.left_row,
                         left_step: term.left_step,
                         right,
                         right_step,
-                        depth: (term.depth - depth).min(BLOCK_DEPTH),
+                        depth: term.depth,
                         scale: self.scale,
                         adds: index > 0 || self.start.is_some(),
                         out: target,
                         out_row: target_row,
                     });
-                    for m in (0..count).filter(|_| !is_direct) {
-                        for n in 0..columns {
-                            *self.out.at(at(m, n)) = *target.add(m * target_row + n);
-                        }
-                    }
+                }
+                if !is_direct {
+                    each(&|target, at| *self.out.at(at) = *target);
                 }
             }
         }
@@ -248,7 +232,6 @@ impl Term<'_> {
         panel: usize,
         first: usize,
         columns: usize,
-        is_whole: bool,
         tiles: &TileSet,
         scratch: &mut Vec<f32>,
     ) -> Place {
@@ -262,7 +245,9 @@ impl Term<'_> {
                     let start = packed.values[panel * packed.depth * packed.panel..].as_ptr();
                     Place::At(start, packed.panel)
                 }
-                Right::Rows { start, step } if is_whole => Place::At(start.add(first), step),
+                Right::Rows { start, step } if columns == width => {
+                    Place::At(start.add(first), step)
+                }
                 Right::Rows { start, step } => {
                     scratch.resize(offset + self.depth * width, 0.0);
                     let rows = scratch[offset..].chunks_exact_mut(width);
