@@ -42,7 +42,7 @@ impl Limits {
         let arithmetic = |run: &(dyn Fn(u64) -> u64 + Sync)| {
             best_rate(threads, |_| run(ARITHMETIC_ROUNDS) as f64, &vec![(); threads])
         };
-        let f32_operations_per_s = arithmetic(&|rounds| kernels.multiply_f32(rounds));
+        let f32_operations_per_s = f32_operations_per_s(threads);
         let int16_operations_per_s = arithmetic(&|rounds| kernels.multiply_int16(rounds));
         let int8_operations_per_s = arithmetic(&|rounds| kernels.multiply_int8(rounds));
         // Written before it is read, so that every page is there.
@@ -73,6 +73,14 @@ impl Limits {
             read_bytes_per_s: self.read_bytes_per_s.max(other.read_bytes_per_s),
         }
     }
+}
+
+/// Additions and multiplications of f32 a second of some threads together, in a tenth of a second
+/// or two.
+pub(crate) fn f32_operations_per_s(threads: usize) -> f64 {
+    let kernels = Kernels::detect();
+    let run = |_: &()| kernels.multiply_f32(ARITHMETIC_ROUNDS) as f64;
+    best_rate(threads, run, &vec![(); threads])
 }
 
 /// Work a second of all threads together, in the best of several runs. `work` is called

@@ -15,6 +15,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod feed;
+pub mod linger;
 pub mod output;
 pub mod serve;
 

@@ -17,6 +17,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::linger::Linger;
+
 /// Bytes of the preface that opens every HTTP/2 connection.
 const PREFACE_BYTES: usize = 24;
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn accept(
     listener: TcpListener,
     connections: usize,
+    linger: Option<Arc<Linger>>,
 ) -> ReceiverStream<io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(connections));
     let (accepted, incoming) = mpsc::channel(1);
@@ -47,6 +50,9 @@ pub(crate) fn accept(
             };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "setting TCP_NODELAY");
+            }
+            if let Some(Err(error)) = linger.as_ref().map(|linger| linger.watch(&stream)) {
+                tracing::debug!(%error, "watching a connection");
             }
             if accepted.send(Ok(Connection::new(stream, place))).await.is_err() {
                 return;
@@ -140,7 +146,7 @@ mod tests {
     async fn connections_beyond_the_limit_wait_and_dropping_closes_the_port() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = accept(listener, 1);
+        let mut incoming = accept(listener, 1, None);
 
         let _first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();

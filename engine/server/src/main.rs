@@ -6,6 +6,7 @@ use std::{future::Future, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
+use tokio::runtime::Builder;
 use twn_server::{
     cli::{
         Cli, Command, Outcome, Session, collection, completions, config, count, delete, demo,
@@ -39,7 +40,12 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve(args) => {
             let session = Session::open(&globals, args.flags(), true)?;
-            wait(serve::run(args, &session))
+            let linger = serve::linger(session.config());
+            let mut runtime = runtime();
+            if let Some(linger) = linger.clone() {
+                runtime.on_thread_park(move || linger.before_sleep());
+            }
+            wait_in(&mut runtime, serve::run(args, &session, linger))
         }
         Command::Ingest(args) => wait(ingest::run(args.clone(), &open(args.server.flags())?)),
         Command::Search(args) => wait(search::run(args.clone(), &open(args.server.flags())?)),
@@ -64,12 +70,24 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end on threads of its own.
 fn wait(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the threads that a command needs")?;
+    wait_in(&mut runtime(), command)
+}
+
+/// Describes the threads that a command runs on.
+fn runtime() -> Builder {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.enable_all();
+    runtime
+}
+
+/// Runs a command to its end on such threads.
+fn wait_in(
+    runtime: &mut Builder,
+    command: impl Future<Output = anyhow::Result<Outcome>>,
+) -> anyhow::Result<Outcome> {
+    let runtime = runtime.build().context("cannot start the threads that a command needs")?;
     let outcome = runtime.block_on(command);
     runtime.shutdown_timeout(LEAVE);
     outcome

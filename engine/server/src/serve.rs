@@ -12,6 +12,7 @@ use twn_service::{
 };
 
 use crate::{
+    linger::Linger,
     listen::accept,
     rpc::{Access, Host},
     services::{self, Health},
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub max_message_bytes: usize,
     /// How long calls may take to finish once the server is told to stop.
     pub drain: Duration,
+    /// What the threads of the runtime do before they go to sleep, if anything.
+    pub linger: Option<Arc<Linger>>,
 }
 
 /// A server that listens. Dropping it without [`RunningServer::shut_down`] leaves its
@@ -76,7 +79,7 @@ pub async fn start(options: ServeOptions) -> anyhow::Result<RunningServer> {
     let host = Arc::new(Host::new(limits, options.max_message_bytes));
     let health = Health::not_serving().await;
     let routes = services::routes(&host, &health)?;
-    let serving = tokio::spawn(serve(listener, routes, Arc::clone(&host)));
+    let serving = tokio::spawn(serve(listener, routes, Arc::clone(&host), options.linger.clone()));
     let drain = options.drain;
     let loading = tokio::spawn(load(options, Arc::clone(&host), health.clone()));
     Ok(RunningServer { address, host, health, drain, serving, loading: Some(loading) })
@@ -144,16 +147,23 @@ async fn serve(
     listener: TcpListener,
     routes: Routes,
     host: Arc<Host>,
+    linger: Option<Arc<Linger>>,
 ) -> Result<(), tonic::transport::Error> {
     let draining = host.draining.clone();
-    let services = Access::new(routes.prepare(), MAX_CALLS, host.max_deadline(), draining.clone());
+    let services = Access::new(
+        routes.prepare(),
+        MAX_CALLS,
+        host.max_deadline(),
+        draining.clone(),
+        linger.clone(),
+    );
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_CONNECTION_CALLS)
         .concurrency_limit_per_connection(MAX_CONNECTION_CALLS as usize)
         .serve_with_incoming_shutdown(
             services,
-            accept(listener, MAX_CONNECTIONS),
+            accept(listener, MAX_CONNECTIONS, linger),
             draining.cancelled_owned(),
         )
         .await

@@ -56,13 +56,15 @@ impl Call {
         stage: &'static str,
         work: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, ServiceError> {
+        self.check(stage)?;
+        // Work that is done at once needs no timer, so it goes first.
         tokio::select! {
             biased;
+            result = work => result,
             () = self.cancel.cancelled() => Err(ServiceError::Cancelled),
             () = tokio::time::sleep_until(self.deadline.into()) => {
                 Err(ServiceError::DeadlineExceeded { stage })
             }
-            result = work => result,
         }
     }
 }

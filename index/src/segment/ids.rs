@@ -13,6 +13,7 @@ use crate::{
     checked::{CheckedArray, CheckedFile},
     error::IndexError,
     manifest::FileEntry,
+    simd::prefetch,
 };
 use std::{cmp::Ordering, path::Path, sync::Arc};
 
@@ -97,6 +98,15 @@ impl Ids {
             &[start, end] => self.bytes.read(start as usize..end as usize),
             _ => &[],
         }
+    }
+
+    /// Has what is kept of a row fetched.
+    pub(crate) fn prefetch(&self, row: u32) {
+        let row = row as usize;
+        let hash = row * HASH_BYTES..(row + 1) * HASH_BYTES;
+        self.starts.unchecked().get(row..row + 2).into_iter().for_each(prefetch);
+        self.sequences.unchecked().get(row..row + 1).into_iter().for_each(prefetch);
+        self.hashes.unchecked().get(hash).into_iter().for_each(prefetch);
     }
 
     pub(crate) fn sequence(&self, row: u32) -> u64 {

@@ -268,6 +268,8 @@ impl<'a> Search<'a> {
         let vectors = &*view.segment.vectors;
         nearest.iter().for_each(|&key| vectors.check(&[row_of(key)]));
         nearest.iter().for_each(|&key| prefetch(vectors.row(row_of(key))));
+        // Most of them will be read.
+        nearest.iter().for_each(|&key| view.segment.ids.prefetch(row_of(key)));
         part.found.extend(nearest.iter().map(|&key| {
             let row = row_of(key);
             Candidate { score: cosine(self.query, vectors.row(row)), row: Row::Sealed(view, row) }

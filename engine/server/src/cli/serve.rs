@@ -1,6 +1,6 @@
 //! `twn serve`
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -10,9 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{ModelArgs, Outcome, Session, model};
 use crate::{
     client::Client,
-    config::Flag,
+    config::{Config, Flag},
+    linger::Linger,
     output,
-    serve::{self, RunningServer},
+    serve::{self, RunningServer, ServeOptions},
 };
 
 /// Exit code of a process that a second signal ended.
@@ -62,15 +63,33 @@ impl ServeArgs {
     }
 }
 
-/// Runs a server until a signal stops it.
+/// Has threads stay awake for the next request, where that is wanted and there is a core
+/// left for others.
+pub fn linger(config: &Config) -> Option<Arc<Linger>> {
+    let window = Duration::from_micros(config.server.linger_us);
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if window.is_zero() || cores == 1 {
+        return None;
+    }
+    // Without it requests take a little longer.
+    Linger::new(window).ok().map(Arc::new)
+}
+
+/// Runs a server until a signal stops it. `linger` is what the threads of the runtime do
+/// before they go to sleep.
 ///
 /// # Errors
 /// Fails when the model is not there or can't be loaded, and when the address or the data
 /// folder can't be used.
-pub async fn run(args: ServeArgs, session: &Session) -> anyhow::Result<Outcome> {
+pub async fn run(
+    args: ServeArgs,
+    session: &Session,
+    linger: Option<Arc<Linger>>,
+) -> anyhow::Result<Outcome> {
     let mut signals = Signals::install()?;
     let model = model::locate(session, args.pull).await?;
-    let mut server = serve::start(session.config().serve_options(&model)).await?;
+    let options = session.config().serve_options(&model);
+    let mut server = serve::start(ServeOptions { linger, ..options }).await?;
     let address = server.address();
     session
         .output

@@ -11,6 +11,7 @@ const MESSAGE_BYTES_MAX: usize = 1 << 30;
 const SEARCH_THREADS_MAX: usize = 1_024;
 const MODEL_THREADS_MAX: usize = 256;
 const DRAIN_S_MAX: u64 = 86_400;
+const LINGER_US_MAX: u64 = 10_000;
 const CACHE_BYTES_MAX: usize = 1 << 40;
 
 /// Lists every value that is out of its range, with its key.
@@ -32,6 +33,11 @@ pub fn problems(config: &Config) -> Vec<String> {
     );
     let drain = config.server.drain_s;
     demand(drain <= DRAIN_S_MAX, format!("`server.drain_s` is {drain}, at most {DRAIN_S_MAX}"));
+    let linger = config.server.linger_us;
+    demand(
+        linger <= LINGER_US_MAX,
+        format!("`server.linger_us` is {linger}, at most {LINGER_US_MAX}"),
+    );
     let threads = config.search.threads;
     demand(
         (1..=SEARCH_THREADS_MAX).contains(&threads),
@@ -92,6 +98,7 @@ mod tests {
     fn values_out_of_range_are_named() {
         check(|config| config.server.max_message_bytes = 1, "server.max_message_bytes");
         check(|config| config.server.drain_s = u64::MAX, "server.drain_s");
+        check(|config| config.server.linger_us = u64::MAX, "server.linger_us");
         check(|config| config.search.threads = 0, "search.threads");
         check(|config| config.model.context_tokens = 0, "model.context_tokens");
         check(|config| config.model.name.clear(), "model.name");

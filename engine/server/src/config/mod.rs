@@ -28,6 +28,8 @@ pub use places::{default_data, find_file};
 
 /// The port that servers listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 50_871;
+/// Default of [`ServerSection::linger_us`]: longer than most clients of one machine take.
+const DEFAULT_LINGER_US: u64 = 200;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub struct ServerSection {
     pub max_message_bytes: usize,
     /// Seconds that calls may take to finish once the server is told to stop.
     pub drain_s: u64,
+    /// Microseconds that a thread stays awake after an answer for the next request of a client
+    /// that asks one after the other; with 0 it goes to sleep at once.
+    pub linger_us: u64,
 }
 
 impl Default for ServerSection {
@@ -75,6 +80,7 @@ impl Default for ServerSection {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             drain_s: DEFAULT_DRAIN.as_secs(),
+            linger_us: DEFAULT_LINGER_US,
         }
     }
 }
@@ -253,6 +259,7 @@ impl Config {
             },
             max_message_bytes: self.server.max_message_bytes,
             drain: Duration::from_secs(self.server.drain_s),
+            linger: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use tonic::{Code, Status, body::Body, codegen::Service};
 use twn_service::ServiceError;
 
 use crate::{
+    linger::Linger,
     rpc::{
         access_log::AccessLog,
         answer_body::AnswerBody,
@@ -41,20 +42,22 @@ pub(crate) struct Access<S> {
     places: Arc<Semaphore>,
     max_wait: Duration,
     draining: CancellationToken,
+    linger: Option<Arc<Linger>>,
 }
 
 impl<S> Access<S> {
     /// Wraps services. At most `calls` run at once, over all connections; health checks
     /// are not counted. A call waits for the start of its answer for `max_wait` at most,
     /// also for a message that its client is slow to send. Foreign streams end when
-    /// `draining` begins.
+    /// `draining` begins. `linger` hears of the calls of our own services.
     pub(crate) fn new(
         inner: S,
         calls: usize,
         max_wait: Duration,
         draining: CancellationToken,
+        linger: Option<Arc<Linger>>,
     ) -> Self {
-        Self { inner, places: Arc::new(Semaphore::new(calls)), max_wait, draining }
+        Self { inner, places: Arc::new(Semaphore::new(calls)), max_wait, draining, linger }
     }
 }
 
@@ -82,6 +85,8 @@ where
         let patience = timeout.as_ref().ok().copied().flatten().map(deadline::ours);
         let context = CallContext::new(request.headers(), patience);
         let log = AccessLog::open(path, &context);
+        // Health is watched for as long as a client likes.
+        let open = self.linger.as_ref().filter(|_| is_own).map(Linger::open);
 
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let refusal = match timeout {
@@ -107,7 +112,7 @@ where
                 None => answer(inner, request, &context, give_up).await,
             };
             let response = if is_own { adopted(response, &context) } else { response };
-            Ok(finish(response, &context, |body| AnswerBody::new(body, log, ending, place)))
+            Ok(finish(response, &context, |body| AnswerBody::new(body, log, ending, (place, open))))
         })
     }
 }
@@ -204,7 +209,7 @@ mod tests {
 
     async fn status(behaviour: Behaviour, calls: usize, path: &str) -> Status {
         let max_wait = Duration::from_millis(20);
-        let mut access = Access::new(behaviour, calls, max_wait, CancellationToken::new());
+        let mut access = Access::new(behaviour, calls, max_wait, CancellationToken::new(), None);
         let request = Request::post(path).body(Body::empty()).unwrap();
         let response = access.call(request).await.unwrap();
         assert_eq!(response.headers()[REQUEST_ID_HEADER].len(), 16);

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-use crate::rpc::access_log::AccessLog;
+use crate::{linger::OpenCall, rpc::access_log::AccessLog};
 
 /// The body of an answer.
 pub(crate) struct AnswerBody {
@@ -22,8 +22,8 @@ pub(crate) struct AnswerBody {
     /// Ends a stream that would otherwise go on as long as its client likes.
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     is_ended: bool,
-    /// The call's place, given up with the body.
-    _place: Option<OwnedSemaphorePermit>,
+    /// The call's place among those that run, given up with the body.
+    _place: (Option<OwnedSemaphorePermit>, Option<OpenCall>),
 }
 
 impl AnswerBody {
@@ -31,7 +31,7 @@ impl AnswerBody {
         inner: Body,
         log: AccessLog,
         ending: Option<CancellationToken>,
-        place: Option<OwnedSemaphorePermit>,
+        place: (Option<OwnedSemaphorePermit>, Option<OpenCall>),
     ) -> Self {
         let ending = ending.map(|token| Box::pin(token.cancelled_owned()));
         Self { inner, log, ending, is_ended: false, _place: place }

@@ -118,5 +118,6 @@ fn options(data: PathBuf) -> ServeOptions {
         },
         max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
         drain: DEFAULT_DRAIN,
+        linger: None,
     }
 }
