@@ -30,6 +30,8 @@ pub(crate) struct AttentionTile<'a> {
     pub(crate) head_width: usize,
     /// Outputs, `[rows, head_width]`.
     pub(crate) out: *mut f32,
+    /// Keys that are attended to next, to be fetched meanwhile with their values; null for none.
+    pub(crate) next: *const u8,
 }
 
 /// Attends.
@@ -64,9 +66,14 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
         let end = tile.visible[..R].iter().copied().max().unwrap_or(0);
         for (number, first) in (0..end).step_by(PAGE).enumerate() {
             let page = tile.pages[number];
-            if first + PAGE < end {
-                let next = tile.pages[number + 1].cast::<E>().wrapping_add(tile.head_start);
-                V::prefetch(next.cast(), 2 * PAGE * width * size_of::<E>());
+            let next = match tile.pages.get(number + 1) {
+                Some(next) if first + PAGE < end => {
+                    next.cast::<E>().wrapping_add(tile.head_start).cast_const().cast()
+                }
+                _ => tile.next,
+            };
+            if !next.is_null() {
+                V::prefetch(next, 2 * PAGE * width * size_of::<E>());
             }
             let keys = page.cast::<E>().add(tile.head_start).cast_const();
             let values = keys.add(PAGE * width);

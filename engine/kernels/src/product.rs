@@ -51,7 +51,8 @@ impl Matrix {
         let (kernels, columns) = (Kernels::of(isa), self.columns());
         assert!(rows.len().is_multiple_of(columns), "inputs are whole rows of {columns}");
         let (count, width) = (rows.len() / columns, self.parts().iter().sum::<usize>());
-        let mut products = vec![0.0; count * width];
+        // Not zeroed: the products of a vocabulary are many, and each is written below.
+        let mut products: Vec<f32> = Vec::with_capacity(count * width);
         if count == 0 {
             return products;
         }
@@ -59,11 +60,11 @@ impl Matrix {
         let mut activations = Activations::default();
         activations.ensure(count, columns, form);
         let input = activations.layout(count, columns, form);
-        for (row, values) in rows.chunks_exact(columns).enumerate() {
-            // SAFETY: the row is `columns` wide and the layout has room for it.
-            unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+        for (tile, rows) in rows.chunks(TILE * columns).enumerate() {
+            // SAFETY: the rows are `columns` wide and the layout has the tile.
+            unsafe { kernels.lay(rows.as_ptr(), columns, &input, tile) };
         }
-        let out = Shared::of(&mut products);
+        let out = Shared::new(products.as_mut_ptr());
         let product = Product { kernels, matrix: self, input, low_rank: None };
         team.run(&|member| {
             product.run(member, |tile, outputs| {
@@ -78,6 +79,9 @@ impl Matrix {
                 }
             });
         });
+        // SAFETY: room for as many; the groups' outputs that are no padding are all outputs, and
+        // the team has written those of every tile.
+        unsafe { products.set_len(count * width) };
         products
     }
 }

@@ -211,5 +211,5 @@ fn collect(
 pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, EncoderError> {
     let problem = |problem: String| EncoderError::Internal { problem };
     let data = tensor.try_into_data().map_err(|error| problem(format!("{error:?}")))?;
-    data.try_to_vec::<f32>().map_err(|error| problem(format!("{error:?}")))
+    data.try_into_vec::<f32>().map_err(|error| problem(format!("{error:?}")))
 }

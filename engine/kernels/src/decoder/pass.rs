@@ -5,8 +5,8 @@ use super::{
     workspace::{Sizes, Workspace},
 };
 use crate::{
-    ActivationBits, Adapter, LayerWeights, Matrix,
-    activations::{Form, Layout, TILE},
+    Adapter, LayerWeights, Matrix,
+    activations::{Layout, TILE},
     adapter::{LayerAdapter, LowRank},
     attention::ATTENTION_ROWS,
     buffer::Shared,
@@ -40,11 +40,11 @@ pub(super) struct Pass<'a> {
     inputs: Vec<[Layout; 3]>,
     /// Every sequence has one row and every key-value head one unit, so that a unit can
     /// place the only key it waits for by itself.
-    is_step: bool,
+    pub(super) is_step: bool,
     pub(super) sequences: Vec<Sequence>,
     /// For each row its sequence and position.
     pub(super) places: Vec<(usize, usize)>,
-    units: Vec<Unit>,
+    pub(super) units: Vec<Unit>,
 }
 
 /// The rows of one sequence.
@@ -175,10 +175,11 @@ impl<'a> Pass<'a> {
             });
         }
         member.share(self.units.len(), 1, |start, end| {
-            for unit in &self.units[start..end] {
+            for unit in start..end {
                 if self.is_step {
-                    let row = self.sequences[unit.sequence].first_row;
-                    self.place(index, &layer.qkv, row, unit.kv_head, member);
+                    let Unit { sequence, kv_head, .. } = self.units[unit];
+                    let row = self.sequences[sequence].first_row;
+                    self.place(index, &layer.qkv, row, kv_head, member);
                 }
                 self.attend(index, unit, member);
             }
@@ -277,11 +278,16 @@ impl<'a> Pass<'a> {
     /// Stores a tile in a matrix of `width` columns; outputs beyond are padding.
     fn put(&self, matrix: Shared<f32>, width: usize, tile: Finished, outputs: &TileOutputs) {
         let len = width.saturating_sub(tile.output).min(GROUP);
-        for row in 0..tile.rows {
+        for (row, outputs) in outputs.as_chunks::<GROUP>().0[..tile.rows].iter().enumerate() {
             // SAFETY: each output belongs to one tile, and tiles to one thread.
             unsafe {
                 let to = matrix.at((tile.row + row) * width + tile.output);
-                std::ptr::copy_nonoverlapping(outputs.as_ptr().add(row * GROUP), to, len);
+                // Known to be whole, a group is copied by a few instructions.
+                if len == GROUP {
+                    to.cast::<[f32; GROUP]>().write_unaligned(*outputs);
+                } else {
+                    std::ptr::copy_nonoverlapping(outputs.as_ptr(), to, len);
+                }
             }
         }
     }
@@ -290,14 +296,17 @@ impl<'a> Pass<'a> {
     fn add(&self, tile: Finished, outputs: &TileOutputs) {
         let hidden = self.sizes.hidden;
         let len = hidden.saturating_sub(tile.output).min(GROUP);
-        for (row, outputs) in outputs.chunks_exact(GROUP).take(tile.rows).enumerate() {
+        for (row, outputs) in outputs.as_chunks::<GROUP>().0[..tile.rows].iter().enumerate() {
             // SAFETY: each output belongs to one tile, and tiles to one thread.
             let stream = unsafe {
                 let at = self.stream.at((tile.row + row) * hidden + tile.output);
                 std::slice::from_raw_parts_mut(at, len)
             };
-            for (value, output) in stream.iter_mut().zip(outputs) {
-                *value += output;
+            // Known to be whole, a group is added by a few instructions.
+            if let Ok(stream) = <&mut [f32; GROUP]>::try_from(&mut *stream) {
+                stream.iter_mut().zip(outputs).for_each(|(value, output)| *value += output);
+            } else {
+                stream.iter_mut().zip(outputs).for_each(|(value, output)| *value += output);
             }
         }
     }
@@ -305,35 +314,38 @@ impl<'a> Pass<'a> {
     /// Normalises the residual stream into `input`.
     fn normalise(&self, member: &Member<'_>, scales: &[f32], input: Layout) {
         let (hidden, eps) = (self.sizes.hidden, self.decoder.shape.norm_eps);
-        self.each_row(member, |row| {
+        let kernels = self.kernels();
+        self.each_tile(member, input, |tile| {
             let normed = self.scratch(member);
-            // SAFETY: nobody writes to the stream in this phase, the input's row is this
-            // thread's, and so is the scratch memory.
+            // SAFETY: nobody writes to the stream in this phase, the input's tile is this
+            // thread's, and so is the scratch memory, which has room for a tile.
             unsafe {
-                let from = self.stream.at(row * hidden);
-                (self.kernels().normalise)(from, scales.as_ptr(), hidden, eps, normed);
-                self.kernels().lay(normed, hidden, &input, row);
+                for row in 0..input.width(tile) {
+                    let from = self.stream.at((tile * TILE + row) * hidden);
+                    let to = normed.add(row * hidden);
+                    (kernels.normalise)(from, scales.as_ptr(), hidden, eps, to);
+                }
+                kernels.lay(normed, hidden, &input, tile);
             }
         });
     }
 
     /// Takes a matrix of `width` columns into `input`.
     fn lay(&self, member: &Member<'_>, matrix: Shared<f32>, width: usize, input: Layout) {
-        self.each_row(member, |row| {
-            // SAFETY: nobody writes to the matrix in this phase, and the input's row is this
+        self.each_tile(member, input, |tile| {
+            // SAFETY: nobody writes to the matrix in this phase, and the input's tile is this
             // thread's.
-            unsafe { self.kernels().lay(matrix.at(row * width), width, &input, row) };
+            unsafe { self.kernels().lay(matrix.at(tile * TILE * width), width, &input, tile) };
         });
     }
 
-    /// Prepares inputs row by row: shared out, or all by every thread for itself.
-    fn each_row(&self, member: &Member<'_>, mut work: impl FnMut(usize)) {
+    /// Prepares inputs tile by tile, whose rows share cache lines: shared out, or all by every
+    /// thread for itself.
+    fn each_tile(&self, member: &Member<'_>, input: Layout, mut work: impl FnMut(usize)) {
         if self.sizes.is_small() {
-            (0..self.sizes.rows).for_each(work);
+            (0..input.tiles()).for_each(work);
         } else {
-            // Rows of one tile share cache lines.
-            let piece = self.row_piece().next_multiple_of(TILE);
-            member.share(self.sizes.rows, piece, |start, end| {
+            member.share(input.tiles(), self.row_piece().div_ceil(TILE), |start, end| {
                 (start..end).for_each(&mut work);
             });
         }
@@ -357,25 +369,5 @@ impl<'a> Pass<'a> {
     /// Rows that a thread takes at a time.
     pub(super) fn row_piece(&self) -> usize {
         self.sizes.rows.div_ceil(self.sizes.threads * 4)
-    }
-}
-
-impl Kernels {
-    /// Lays a row out as activations, quantised or as it is.
-    ///
-    /// # Safety
-    /// `values` holds `width` values, and `input` has `row`, as wide.
-    pub(crate) unsafe fn lay(&self, values: *const f32, width: usize, input: &Layout, row: usize) {
-        let slot = input.row(row);
-        // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
-        unsafe {
-            match input.form {
-                Form::Quantised(ActivationBits::Eight) => (self.quantise)(values, width, &slot),
-                Form::Quantised(ActivationBits::Sixteen) => {
-                    (self.quantise_wide)(values, width, &slot);
-                }
-                Form::Dense => (self.spread)(values, width, &slot),
-            }
-        }
     }
 }

@@ -19,9 +19,9 @@ fn multiply(isa: Isa, bits: ActivationBits, matrix: &Matrix, values: &[f32]) -> 
     let form = if matrix.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
     activations.ensure(rows, columns, form);
     let input = activations.layout(rows, columns, form);
-    for (row, values) in values.chunks_exact(columns).enumerate() {
-        // SAFETY: the layout has the row, as wide.
-        unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+    for (tile, values) in values.chunks(TILE * columns).enumerate() {
+        // SAFETY: the layout has the tile, as wide.
+        unsafe { kernels.lay(values.as_ptr(), columns, &input, tile) };
     }
     let mut out = vec![0.0; rows * matrix.padded_rows()];
     let product = crate::product::Product { kernels, matrix, input, low_rank: None };
