@@ -177,7 +177,7 @@ macro_rules! entries {
                 scale: f32,
                 out: *mut f32,
             ) {
-                unsafe { rope::rotate(head, angles, scale, out) }
+                unsafe { rope::rotate::<$lanes>(head, angles, scale, out) }
             }
 
             $(#[$feature])?

@@ -14,8 +14,11 @@ use crate::{
 /// Tiles that run against one group before the next group starts, so that the activations
 /// of a long prompt stay in the second-level cache.
 const TILES_AT_ONCE: usize = 32;
-/// Pieces for each thread, so that a thread that is held up does not hold up the others.
-const PIECES: usize = 6;
+/// The smallest pieces are such that each thread would have this many.
+const PIECES: usize = 24;
+
+/// Units for each thread that tiles are cut finer for.
+const CUTS: usize = 6;
 
 /// One product of a pass.
 #[derive(Debug, Clone, Copy)]
@@ -113,14 +116,12 @@ impl Product<'_> {
         });
     }
 
-    /// Computes all outputs on this thread alone, without waiting for the others.
-    pub(crate) fn run_alone(&self, mut sink: impl FnMut(Finished, &TileOutputs)) {
+    /// Computes all outputs of one tile on this thread alone, without waiting for the others.
+    pub(crate) fn run_tile(&self, tile: usize, mut sink: impl FnMut(Finished, &TileOutputs)) {
         for group in 0..self.matrix.groups() {
-            for tile in 0..self.input.tiles() {
-                let mut outputs = [0.0; TILE * GROUP];
-                let finished = self.tile(group, tile, &mut outputs);
-                sink(finished, &outputs);
-            }
+            let mut outputs = [0.0; TILE * GROUP];
+            let finished = self.tile(group, tile, &mut outputs);
+            sink(finished, &outputs);
         }
     }
 
@@ -129,7 +130,7 @@ impl Product<'_> {
     fn each_tile(&self, member: &Member<'_>, groups: usize, mut work: impl FnMut(usize, usize)) {
         let tiles = self.input.tiles();
         let wanted = member.count() * PIECES;
-        let cuts = wanted.div_ceil(groups.max(1)).min(tiles);
+        let cuts = (member.count() * CUTS).div_ceil(groups.max(1)).min(tiles);
         let chunk = tiles.div_ceil(cuts).min(TILES_AT_ONCE);
         let units = groups * tiles.div_ceil(chunk);
         member.share(units, units.div_ceil(wanted).max(1), |start, end| {

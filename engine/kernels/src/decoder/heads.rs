@@ -70,8 +70,8 @@ impl Pass<'_> {
         let sequence = &self.sequences[unit.sequence];
         let (group, width) = (shape.heads / shape.kv_heads, self.pages.head_width);
         let kernels = self.kernels();
-        // In a step the next unit's keys are others; the threads take units in turn.
-        let next = match self.units.get(index + member.count()) {
+        // In a step the next unit's keys are others.
+        let next = match self.units.get(index + 1) {
             Some(next) if self.is_step => self.first_keys(layer, next),
             _ => std::ptr::null(),
         };

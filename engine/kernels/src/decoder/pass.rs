@@ -1,5 +1,7 @@
 //! One forward pass: the phases of a layer, in order.
 
+use std::ops::Range;
+
 use super::{
     Decoder, RowExtras, Span,
     workspace::{Sizes, Workspace},
@@ -11,7 +13,7 @@ use crate::{
     attention::ATTENTION_ROWS,
     buffer::Shared,
     kernels::Kernels,
-    kv::PageShape,
+    kv::{PAGE, PageShape},
     matrix::GROUP,
     product::{Finished, Product},
     team::Member,
@@ -44,6 +46,8 @@ pub(super) struct Pass<'a> {
     pub(super) sequences: Vec<Sequence>,
     /// For each row its sequence and position.
     pub(super) places: Vec<(usize, usize)>,
+    /// Rows whose positions share a page, and with it the cache lines of their keys.
+    runs: Vec<Range<usize>>,
     pub(super) units: Vec<Unit>,
 }
 
@@ -115,6 +119,15 @@ impl<'a> Pass<'a> {
             }
             sequences.push(Sequence { first_row, past, pages: span.cache.extend(span.len) });
         }
+        let same_page = |left: &(usize, usize), right: &(usize, usize)| {
+            (left.0, left.1 / PAGE) == (right.0, right.1 / PAGE)
+        };
+        let mut end = 0;
+        let runs = places.chunk_by(same_page).map(|run| {
+            end += run.len();
+            end - run.len()..end
+        });
+        let runs = runs.collect();
         let widths = [sizes.hidden, sizes.queries, sizes.intermediate];
         Self {
             stream: Shared::of(rows),
@@ -136,6 +149,7 @@ impl<'a> Pass<'a> {
             pages,
             sequences,
             places,
+            runs,
             units,
         }
     }
@@ -159,17 +173,17 @@ impl<'a> Pass<'a> {
         adapter: Option<&LayerAdapter>,
     ) {
         let [stream, queries, _] = self.inputs(member);
-        self.normalise(member, &layer.attention_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.qkv.as_ref());
+        self.normalise(member, &layer.attention_norm, stream, addition);
         self.product(member, &layer.qkv, stream, addition, |tile, outputs| {
             self.put(self.qkv, self.sizes.qkv, tile, outputs);
         });
         let kv_heads = self.decoder.shape.kv_heads;
         if !self.is_step {
-            member.share(self.sizes.rows, self.row_piece(), |start, end| {
-                for row in start..end {
-                    for head in 0..kv_heads {
-                        self.place(index, &layer.qkv, row, head, member);
+            member.share(self.runs.len() * kv_heads, 1, |start, end| {
+                for unit in start..end {
+                    for row in self.runs[unit / kv_heads].clone() {
+                        self.place(index, &layer.qkv, row, unit % kv_heads, member);
                     }
                 }
             });
@@ -184,8 +198,8 @@ impl<'a> Pass<'a> {
                 self.attend(index, unit, member);
             }
         });
-        self.lay(member, self.mixed, self.sizes.queries, queries);
         let addition = adapter.and_then(|adapter| adapter.output.as_ref());
+        self.lay(member, self.mixed, self.sizes.queries, queries, addition);
         self.product(member, &layer.output, queries, addition, |tile, outputs| {
             self.add(tile, outputs);
         });
@@ -199,9 +213,9 @@ impl<'a> Pass<'a> {
     ) {
         let [stream, _, gated] = self.inputs(member);
         let kernels = self.kernels();
-        self.normalise(member, &layer.mlp_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.gate_up.as_ref());
-        let low_rank = self.low_rank(member, stream, addition);
+        self.normalise(member, &layer.mlp_norm, stream, addition);
+        let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         let product = Product { kernels, matrix: &layer.gate_up, input: stream, low_rank };
         product.run_pairs(member, |tile, gates, values| {
             let mut outputs = [0.0; TILE * GROUP];
@@ -215,8 +229,8 @@ impl<'a> Pass<'a> {
             }
             self.put(self.gated, self.sizes.intermediate, tile, &outputs);
         });
-        self.lay(member, self.gated, self.sizes.intermediate, gated);
         let addition = adapter.and_then(|adapter| adapter.down.as_ref());
+        self.lay(member, self.gated, self.sizes.intermediate, gated, addition);
         self.product(member, &layer.down, gated, addition, |tile, outputs| {
             self.add(tile, outputs);
         });
@@ -246,33 +260,18 @@ impl<'a> Pass<'a> {
         addition: Option<&LowRank>,
         sink: impl FnMut(Finished, &TileOutputs),
     ) {
-        let low_rank = self.low_rank(member, input, addition);
+        let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         Product { kernels: self.kernels(), matrix, input, low_rank }.run(member, sink);
     }
 
-    /// Computes the intermediate values of an addition.
-    fn low_rank<'b>(
-        &self,
-        member: &Member<'_>,
-        input: Layout,
-        addition: Option<&'b LowRank>,
-    ) -> Option<(&'b LowRank, Shared<f32>)> {
-        let addition = addition?;
-        let kernels = self.kernels();
-        let product = Product { kernels, matrix: &addition.a, input, low_rank: None };
-        if self.sizes.is_small() {
-            let copy = member.index * self.sizes.rows * self.sizes.low_rank;
-            // SAFETY: there is a copy for each member.
-            let values = Shared::new(unsafe { self.low_rank.at(copy) });
-            product.run_alone(|tile, outputs| {
-                self.put(values, addition.width(), tile, outputs);
-            });
-            return Some((addition, values));
+    /// The intermediate values of an addition that a member reads.
+    fn low_rank(&self, member: &Member<'_>) -> Shared<f32> {
+        if !self.sizes.is_small() {
+            return self.low_rank;
         }
-        product.run(member, |tile, outputs| {
-            self.put(self.low_rank, addition.width(), tile, outputs);
-        });
-        Some((addition, self.low_rank))
+        let copy = member.index * self.sizes.rows * self.sizes.low_rank;
+        // SAFETY: there is a copy for each member.
+        Shared::new(unsafe { self.low_rank.at(copy) })
     }
 
     /// Stores a tile in a matrix of `width` columns; outputs beyond are padding.
@@ -312,10 +311,16 @@ impl<'a> Pass<'a> {
     }
 
     /// Normalises the residual stream into `input`.
-    fn normalise(&self, member: &Member<'_>, scales: &[f32], input: Layout) {
+    fn normalise(
+        &self,
+        member: &Member<'_>,
+        scales: &[f32],
+        input: Layout,
+        addition: Option<&LowRank>,
+    ) {
         let (hidden, eps) = (self.sizes.hidden, self.decoder.shape.norm_eps);
         let kernels = self.kernels();
-        self.each_tile(member, input, |tile| {
+        self.each_tile(member, input, addition, |tile| {
             let normed = self.scratch(member);
             // SAFETY: nobody writes to the stream in this phase, the input's tile is this
             // thread's, and so is the scratch memory, which has room for a tile.
@@ -331,17 +336,41 @@ impl<'a> Pass<'a> {
     }
 
     /// Takes a matrix of `width` columns into `input`.
-    fn lay(&self, member: &Member<'_>, matrix: Shared<f32>, width: usize, input: Layout) {
-        self.each_tile(member, input, |tile| {
+    fn lay(
+        &self,
+        member: &Member<'_>,
+        matrix: Shared<f32>,
+        width: usize,
+        input: Layout,
+        addition: Option<&LowRank>,
+    ) {
+        self.each_tile(member, input, addition, |tile| {
             // SAFETY: nobody writes to the matrix in this phase, and the input's tile is this
             // thread's.
             unsafe { self.kernels().lay(matrix.at(tile * TILE * width), width, &input, tile) };
         });
     }
 
-    /// Prepares inputs tile by tile, whose rows share cache lines: shared out, or all by every
-    /// thread for itself.
-    fn each_tile(&self, member: &Member<'_>, input: Layout, mut work: impl FnMut(usize)) {
+    /// Prepares inputs tile by tile, whose rows share cache lines, and the intermediate values
+    /// of an addition with them: shared out, or all by every thread for itself.
+    fn each_tile(
+        &self,
+        member: &Member<'_>,
+        input: Layout,
+        addition: Option<&LowRank>,
+        mut prepare: impl FnMut(usize),
+    ) {
+        let values = self.low_rank(member);
+        let mut work = |tile| {
+            prepare(tile);
+            if let Some(addition) = addition {
+                let (kernels, matrix) = (self.kernels(), &addition.a);
+                let product = Product { kernels, matrix, input, low_rank: None };
+                product.run_tile(tile, |finished, outputs| {
+                    self.put(values, addition.width(), finished, outputs);
+                });
+            }
+        };
         if self.sizes.is_small() {
             (0..input.tiles()).for_each(work);
         } else {

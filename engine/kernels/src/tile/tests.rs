@@ -25,12 +25,14 @@ fn multiply(isa: Isa, bits: ActivationBits, matrix: &Matrix, values: &[f32]) -> 
     }
     let mut out = vec![0.0; rows * matrix.padded_rows()];
     let product = crate::product::Product { kernels, matrix, input, low_rank: None };
-    product.run_alone(|tile, outputs| {
-        for row in 0..tile.rows {
-            let at = (tile.row + row) * matrix.padded_rows() + tile.output;
-            out[at..at + GROUP].copy_from_slice(&outputs[row * GROUP..(row + 1) * GROUP]);
-        }
-    });
+    for tile in 0..input.tiles() {
+        product.run_tile(tile, |tile, outputs| {
+            for row in 0..tile.rows {
+                let at = (tile.row + row) * matrix.padded_rows() + tile.output;
+                out[at..at + GROUP].copy_from_slice(&outputs[row * GROUP..(row + 1) * GROUP]);
+            }
+        });
+    }
     out
 }
 
