@@ -37,18 +37,29 @@ impl Sampler {
     }
 }
 
+/// Logits that are looked at together.
+const CHUNK: usize = 1024;
+/// Maxima that are kept apart, so that the compiler makes vectors of them.
+const LANES: usize = 16;
+
 /// The first of the largest logits, and its value.
 fn argmax(logits: &[f32]) -> Option<(u32, f32)> {
-    let mut best = None;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit.is_nan() {
-            return None;
-        }
-        if best.is_none_or(|(_, max)| logit > max) {
-            best = Some((id as u32, logit));
+    let (mut maxima, mut bad) = ([f32::NEG_INFINITY; LANES], [0_u32; LANES]);
+    let (rows, rest) = logits.as_chunks::<LANES>();
+    for row in rows {
+        for lane in 0..LANES {
+            maxima[lane] = if row[lane] > maxima[lane] { row[lane] } else { maxima[lane] };
+            bad[lane] |= u32::from(row[lane].is_nan());
         }
     }
-    best.filter(|(_, max)| max.is_finite())
+    let max = maxima.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    if bad != [0; LANES] || rest.iter().any(|logit| logit.is_nan()) || !max.is_finite() {
+        return None;
+    }
+    let has_max = |chunk: &[f32]| chunk.iter().fold(false, |any, &logit| any | (logit == max));
+    let chunk = logits.chunks(CHUNK).position(has_max)? * CHUNK;
+    let best = chunk + logits[chunk..].iter().position(|&logit| logit == max)?;
+    Some((best as u32, max))
 }
 
 #[cfg(test)]
@@ -58,6 +69,21 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_maximum() {
         assert_eq!(Sampler::new(0.0, 0).pick(&[1.0, 3.0, 3.0, 2.0]), Some(1));
+    }
+
+    #[test]
+    fn a_maximum_is_found_wherever_it_stands() {
+        for len in [1, 15, 16, 17, 1023, 1024, 1025, 5000] {
+            for at in [0, len / 2, len - 1] {
+                let mut logits: Vec<f32> = (0..len).map(|i| -1.0 - (i % 7) as f32).collect();
+                logits[at] = 2.0;
+                assert_eq!(Sampler::new(0.0, 0).pick(&logits), Some(at as u32), "{len} {at}");
+                logits[len - 1] = 2.0;
+                assert_eq!(Sampler::new(0.0, 0).pick(&logits), Some(at as u32), "{len} {at}");
+                logits[at] = f32::NAN;
+                assert_eq!(Sampler::new(0.0, 0).pick(&logits), None, "{len} {at}");
+            }
+        }
     }
 
     #[test]

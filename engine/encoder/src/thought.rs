@@ -154,6 +154,11 @@ impl ModelThought {
         &self.sequence.tokens[self.decoded_range()]
     }
 
+    /// Tokens that it may still decode.
+    pub(crate) fn left(&self) -> usize {
+        self.budget.min(self.room).saturating_sub(self.decoded) as usize
+    }
+
     /// Tells whether the embedding is to be probed where the thought stands.
     pub(crate) fn is_probe_due(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_due(self.decoded))

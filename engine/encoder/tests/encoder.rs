@@ -259,7 +259,7 @@ fn catching_up_changes_when_tokens_run_and_nothing_else() {
         let prompt = prepare(&encoder, TEXTS[0]);
         let run = |encoder: &mut Encoder, catches_up: bool| {
             let context = direct(encoder, &prompt).context;
-            let mut thought = encoder.think(context, &greedy_options(70)).expect("opens");
+            let mut thought = encoder.think(context, &greedy_options(100)).expect("opens");
             let (mut caught_up, mut most_behind) = (0, 0);
             while thought.stop_reason().is_none() {
                 encoder.step(&mut [&mut thought]).expect("steps");
@@ -275,8 +275,8 @@ fn catching_up_changes_when_tokens_run_and_nothing_else() {
         let (late, none, far_behind) = run(&mut encoder, false);
         assert_eq!(none, 0);
         if interface == "reencode" {
-            assert!(caught_up >= 2 && behind <= 34, "{caught_up} times, {behind} tokens");
-            assert!(far_behind >= 70, "{far_behind}");
+            assert!(caught_up >= 2 && behind <= 64, "{caught_up} times, {behind} tokens");
+            assert!(far_behind >= 100, "{far_behind}");
         } else {
             assert_eq!(caught_up, 0);
             assert!(far_behind <= 3, "{far_behind}");

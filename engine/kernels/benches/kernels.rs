@@ -49,7 +49,11 @@ fn rows(criterion: &mut Criterion) {
     for isa in Isa::available() {
         let mut bench = Bench::new(isa, HIDDEN, 64, POSITIONS);
         let name = isa.name();
-        criterion.bench_function(&format!("quantise/{name}"), |b| b.iter(|| bench.quantise()));
+        for rows in [1, 8] {
+            criterion.bench_function(&format!("quantise/{rows}/{name}"), |b| {
+                b.iter(|| bench.quantise(black_box(rows)));
+            });
+        }
         criterion.bench_function(&format!("normalise/{name}"), |b| b.iter(|| bench.normalise()));
         criterion.bench_function(&format!("gate/{name}"), |b| b.iter(|| bench.gate()));
         criterion.bench_function(&format!("place/{name}"), |b| b.iter(|| bench.place()));

@@ -6,6 +6,7 @@
 
 use crate::{
     buffer::{Buffer, Shared},
+    kernels::Kernels,
     matrix::BLOCK,
 };
 
@@ -49,9 +50,9 @@ pub(crate) struct Activations {
     quants: Buffer<i8>,
     /// The scale of each block.
     scales: Buffer<f32>,
-    /// The sum of each block's integers.
-    totals: Buffer<i32>,
-    /// The same times the scale, for weights with an offset.
+    /// -128 times the sum of each block's integers, for weights that are stored 128 too large.
+    centres: Buffer<i32>,
+    /// The sum times the scale, for weights with an offset.
     sums: Buffer<f32>,
     dense: Buffer<f32>,
 }
@@ -65,7 +66,7 @@ pub(crate) struct Layout {
     pub(crate) form: Form,
     quants: Shared<i8>,
     scales: Shared<f32>,
-    totals: Shared<i32>,
+    centres: Shared<i32>,
     sums: Shared<f32>,
     dense: Shared<f32>,
 }
@@ -75,7 +76,7 @@ pub(crate) struct Layout {
 pub(crate) struct Slot {
     pub(crate) quants: *mut i8,
     pub(crate) scales: *mut f32,
-    pub(crate) totals: *mut i32,
+    pub(crate) centres: *mut i32,
     pub(crate) sums: *mut f32,
     pub(crate) dense: *mut f32,
     /// Rows of the tile.
@@ -90,7 +91,7 @@ impl Activations {
             Form::Quantised(bits) => {
                 self.quants.ensure(rows * blocks * BLOCK * bits.bytes());
                 self.scales.ensure(rows * blocks);
-                self.totals.ensure(rows * blocks);
+                self.centres.ensure(rows * blocks);
                 self.sums.ensure(rows * blocks);
             }
             Form::Dense => self.dense.ensure(rows * blocks * BLOCK),
@@ -114,7 +115,7 @@ impl Activations {
             form,
             quants: Shared::new(self.quants.address()),
             scales: Shared::new(self.scales.address()),
-            totals: Shared::new(self.totals.address()),
+            centres: Shared::new(self.centres.address()),
             sums: Shared::new(self.sums.address()),
             dense: Shared::new(self.dense.address()),
         }
@@ -148,7 +149,7 @@ impl Layout {
             Slot {
                 quants: self.quants.at(value),
                 scales: self.scales.at(scale),
-                totals: self.totals.at(scale),
+                centres: self.centres.at(scale),
                 sums: self.sums.at(scale),
                 dense: self.dense.at(dense),
                 width: self.width(tile),
@@ -170,10 +171,39 @@ impl Layout {
             Slot {
                 quants: tile.quants.add(quad),
                 scales: tile.scales.add(scale),
-                totals: tile.totals.add(scale),
+                centres: tile.centres.add(scale),
                 sums: tile.sums.add(scale),
                 dense: tile.dense.add(dense),
                 width: tile.width,
+            }
+        }
+    }
+}
+
+impl Kernels {
+    /// Lays the rows of a tile out as activations, quantised or as they are. The rows follow one
+    /// another, each `width` values.
+    ///
+    /// # Safety
+    /// `values` holds the rows, and `input` has the tile, as wide.
+    pub(crate) unsafe fn lay(&self, values: *const f32, width: usize, input: &Layout, tile: usize) {
+        let rows = input.width(tile);
+        // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
+        unsafe {
+            if let (Form::Quantised(bits), Some(quantisers)) = (input.form, self.quantise_tiles)
+                && rows > 1
+                && width.is_multiple_of(BLOCK)
+            {
+                let quantise = quantisers[usize::from(bits == ActivationBits::Sixteen)];
+                return quantise(values, width, width / BLOCK, &input.tile(tile));
+            }
+            let lay = match input.form {
+                Form::Quantised(ActivationBits::Eight) => self.quantise,
+                Form::Quantised(ActivationBits::Sixteen) => self.quantise_wide,
+                Form::Dense => self.spread,
+            };
+            for row in 0..rows {
+                lay(values.add(row * width), width, &input.row(tile * TILE + row));
             }
         }
     }

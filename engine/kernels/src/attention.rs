@@ -30,6 +30,8 @@ pub(crate) struct AttentionTile<'a> {
     pub(crate) head_width: usize,
     /// Outputs, `[rows, head_width]`.
     pub(crate) out: *mut f32,
+    /// Keys that are attended to next, to be fetched meanwhile with their values; null for none.
+    pub(crate) next: *const u8,
 }
 
 /// Attends.
@@ -64,16 +66,21 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
         let end = tile.visible[..R].iter().copied().max().unwrap_or(0);
         for (number, first) in (0..end).step_by(PAGE).enumerate() {
             let page = tile.pages[number];
-            if first + PAGE < end {
-                let next = tile.pages[number + 1].cast::<E>().wrapping_add(tile.head_start);
-                V::prefetch(next.cast(), 2 * PAGE * width * size_of::<E>());
-            }
+            let next = match tile.pages.get(number + 1) {
+                Some(next) if first + PAGE < end => {
+                    next.cast::<E>().wrapping_add(tile.head_start).cast_const().cast()
+                }
+                _ => tile.next,
+            };
             let keys = page.cast::<E>().add(tile.head_start).cast_const();
+            let ahead = if next.is_null() { 0 } else { next.addr().wrapping_sub(keys.addr()) };
             let values = keys.add(PAGE * width);
             let count = (end - first).min(PAGE);
             let columns = count.next_multiple_of(16);
             let table = scores.as_mut_ptr().cast::<f32>();
-            multiply::<V, E, R>(tile.queries, width, keys, PAGE, (width, columns), table, PAGE);
+            let factors =
+                Factors { a: tile.queries, a_stride: width, b: keys, b_stride: PAGE, ahead };
+            multiply::<V, E, R>(factors, (width, columns), table, PAGE);
             for row in 0..R {
                 let seen = tile.visible[row].saturating_sub(first).min(PAGE);
                 let row_scores = &mut scores[row];
@@ -104,14 +111,9 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
                 }
                 sums[row] += sum.sum();
             }
-            accumulate::<V, E, R>(
-                scores.as_ptr().cast(),
-                PAGE,
-                values,
-                width,
-                (count, width),
-                tile.out,
-            );
+            let a = scores.as_ptr().cast();
+            let factors = Factors { a, a_stride: PAGE, b: values, b_stride: width, ahead };
+            accumulate::<V, E, R>(factors, (count, width), tile.out);
         }
         for (row, sum) in sums.iter().enumerate() {
             let factor = V::splat(1.0 / sum);
@@ -123,13 +125,29 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
     }
 }
 
-/// `c = a b` for `a` of `[R, k]` and `b` of `[k, n]`, with `n` a multiple of 16.
-#[inline(always)]
-unsafe fn multiply<V: Lanes, E: Element, const R: usize>(
+/// The factors of a product.
+#[derive(Clone, Copy)]
+struct Factors<E> {
     a: *const f32,
     a_stride: usize,
     b: *const E,
     b_stride: usize,
+    /// Bytes from `b` to what will take its place next, which is fetched bit by bit meanwhile:
+    /// a page at once would fill all that can be on its way to a core.
+    ahead: usize,
+}
+
+impl<E> Factors<E> {
+    /// The product of `b` from a column on.
+    fn from(self, column: usize) -> Self {
+        Self { b: self.b.wrapping_add(column), ..self }
+    }
+}
+
+/// `c = a b` for `a` of `[R, k]` and `b` of `[k, n]`, with `n` a multiple of 16.
+#[inline(always)]
+unsafe fn multiply<V: Lanes, E: Element, const R: usize>(
+    factors: Factors<E>,
     (k, n): (usize, usize),
     c: *mut f32,
     c_stride: usize,
@@ -138,15 +156,15 @@ unsafe fn multiply<V: Lanes, E: Element, const R: usize>(
     unsafe {
         let mut column = 0;
         while column < n {
-            let (b, c) = (b.add(column), c.add(column));
+            let (factors, c) = (factors.from(column), c.add(column));
             if V::WIDTH == 16 && column + 32 <= n {
-                panel::<V, E, R, 2>(a, a_stride, b, b_stride, k, c, c_stride, false);
+                panel::<V, E, R, 2>(factors, k, c, c_stride, false);
                 column += 32;
             } else if V::WIDTH == 16 {
-                panel::<V, E, R, 1>(a, a_stride, b, b_stride, k, c, c_stride, false);
+                panel::<V, E, R, 1>(factors, k, c, c_stride, false);
                 column += 16;
             } else {
-                panel::<V, E, R, 2>(a, a_stride, b, b_stride, k, c, c_stride, false);
+                panel::<V, E, R, 2>(factors, k, c, c_stride, false);
                 column += 16;
             }
         }
@@ -156,10 +174,7 @@ unsafe fn multiply<V: Lanes, E: Element, const R: usize>(
 /// `c += a b` for `a` of `[R, k]`, `b` and `c` with `n` columns, a multiple of 16.
 #[inline(always)]
 unsafe fn accumulate<V: Lanes, E: Element, const R: usize>(
-    a: *const f32,
-    a_stride: usize,
-    b: *const E,
-    b_stride: usize,
+    factors: Factors<E>,
     (k, n): (usize, usize),
     c: *mut f32,
 ) {
@@ -167,15 +182,15 @@ unsafe fn accumulate<V: Lanes, E: Element, const R: usize>(
     unsafe {
         let mut column = 0;
         while column < n {
-            let (b, c) = (b.add(column), c.add(column));
+            let (factors, c) = (factors.from(column), c.add(column));
             if V::WIDTH == 16 && column + 64 <= n {
-                panel::<V, E, R, 4>(a, a_stride, b, b_stride, k, c, n, true);
+                panel::<V, E, R, 4>(factors, k, c, n, true);
                 column += 64;
             } else if V::WIDTH == 16 {
-                panel::<V, E, R, 1>(a, a_stride, b, b_stride, k, c, n, true);
+                panel::<V, E, R, 1>(factors, k, c, n, true);
                 column += 16;
             } else {
-                panel::<V, E, R, 2>(a, a_stride, b, b_stride, k, c, n, true);
+                panel::<V, E, R, 2>(factors, k, c, n, true);
                 column += 16;
             }
         }
@@ -184,18 +199,15 @@ unsafe fn accumulate<V: Lanes, E: Element, const R: usize>(
 
 /// One panel of `N` vectors of columns.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "a matrix product in registers")]
 unsafe fn panel<V: Lanes, E: Element, const R: usize, const N: usize>(
-    a: *const f32,
-    a_stride: usize,
-    b: *const E,
-    b_stride: usize,
+    factors: Factors<E>,
     k: usize,
     c: *mut f32,
     c_stride: usize,
     adds: bool,
 ) {
-    // SAFETY: the caller's promise.
+    let Factors { a, a_stride, b, b_stride, ahead } = factors;
+    // SAFETY: the caller's promise; what is fetched ahead may have any address.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; R];
         if adds {
@@ -206,9 +218,11 @@ unsafe fn panel<V: Lanes, E: Element, const R: usize, const N: usize>(
             }
         }
         for step in 0..k {
+            let b = b.add(step * b_stride);
+            V::prefetch(b.cast::<u8>().wrapping_add(ahead), N * V::WIDTH * size_of::<E>());
             let mut factors = [V::splat(0.0); N];
             for (i, factor) in factors.iter_mut().enumerate() {
-                *factor = E::load::<V>(b.add(step * b_stride + i * V::WIDTH));
+                *factor = E::load::<V>(b.add(i * V::WIDTH));
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = V::splat(a.add(row * a_stride + step).read());

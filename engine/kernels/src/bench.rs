@@ -59,7 +59,7 @@ impl Bench {
             kernels: Kernels::of(isa),
             columns,
             head_width,
-            row: fill(columns),
+            row: fill(TILE * columns),
             scales: fill(columns),
             out: Buffer::zeros(columns),
             activations,
@@ -79,10 +79,10 @@ impl Bench {
         self.out[0]
     }
 
-    /// Quantises a row.
-    pub fn quantise(&mut self) {
-        let input = self.activations.layout(TILE, self.columns, FORM);
-        // SAFETY: the layout has row 0, `columns` wide.
+    /// Quantises up to 8 rows.
+    pub fn quantise(&mut self, rows: usize) {
+        let input = self.activations.layout(rows.clamp(1, TILE), self.columns, FORM);
+        // SAFETY: the layout has tile 0, `columns` wide, and there are as many rows.
         unsafe { self.kernels.lay(self.row.as_ptr(), self.columns, &input, 0) };
     }
 
@@ -117,6 +117,7 @@ impl Bench {
             head_start: 0,
             head_width: self.head_width,
             out: self.attended.as_mut_ptr(),
+            next: std::ptr::null(),
         };
         // SAFETY: queries and outputs hold 6 rows, the pages all visible positions.
         unsafe { (self.kernels.attend_half)(&tile) };

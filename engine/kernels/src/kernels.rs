@@ -2,6 +2,8 @@
 
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use crate::rounding;
 use crate::{
     Isa,
     activations::{Slot, TILE},
@@ -15,6 +17,9 @@ use crate::{
 
 /// Rows, scales, epsilon, slopes, and what is computed.
 type NormaliseBackward = unsafe fn(&[f32], &[f32], f32, &[f32], &mut [f32]);
+
+/// The first row, the distance between rows, blocks of a row, and the tile.
+type TileQuantiser = unsafe fn(*const f32, usize, usize, &Slot);
 
 /// Kernels for one instruction set. All are unsafe for want of it; their own conditions
 /// stand where they are written.
@@ -30,6 +35,8 @@ pub(crate) struct Kernels {
     pub(crate) normalise: unsafe fn(*const f32, *const f32, usize, f32, *mut f32),
     pub(crate) quantise: unsafe fn(*const f32, usize, &Slot),
     pub(crate) quantise_wide: unsafe fn(*const f32, usize, &Slot),
+    /// The rows of a tile together, to int8 and to int16, where there is a kernel for it.
+    pub(crate) quantise_tiles: Option<[TileQuantiser; 2]>,
     pub(crate) spread: unsafe fn(*const f32, usize, &Slot),
     pub(crate) gate: unsafe fn(*const f32, *const f32, *mut f32),
     pub(crate) add_low_rank_half: unsafe fn(*const f16, *const f32, usize, usize, usize, *mut f32),
@@ -94,7 +101,10 @@ macro_rules! shapes {
 /// A module with the entry points of one instruction set: here the generic kernels inline,
 /// and their intrinsics with them.
 macro_rules! entries {
-    ($module:ident, $lanes:ty, $rows:literal, $tiles:ident, $wide:ident $(, #[$feature:meta])?) => {
+    (
+        $module:ident, $lanes:ty, $rows:literal, $tiles:ident, $wide:ident, $quantisers:expr
+        $(, #[$feature:meta])?
+    ) => {
         mod $module {
             use super::*;
             use crate::tile::{GroupWeights, TileOutputs};
@@ -108,6 +118,7 @@ macro_rules! entries {
                 normalise,
                 quantise: quantise::<i8>,
                 quantise_wide: quantise::<i16>,
+                quantise_tiles: $quantisers,
                 spread,
                 gate,
                 add_low_rank_half: add_low_rank::<f16>,
@@ -190,7 +201,7 @@ macro_rules! entries {
                 scale: f32,
                 out: *mut f32,
             ) {
-                unsafe { rope::rotate(head, angles, scale, out) }
+                unsafe { rope::rotate::<$lanes>(head, angles, scale, out) }
             }
 
             $(#[$feature])?
@@ -242,9 +253,17 @@ macro_rules! entries {
     };
 }
 
-entries!(portable, lanes::Portable, 4, portable, portable_wide);
+entries!(portable, lanes::Portable, 4, portable, portable_wide, None);
 #[cfg(target_arch = "x86_64")]
-entries!(avx2, lanes::Avx2, 4, avx2, avx2_wide, #[target_feature(enable = "avx2,fma,f16c")]);
+entries!(
+    avx2,
+    lanes::Avx2,
+    4,
+    avx2,
+    avx2_wide,
+    None,
+    #[target_feature(enable = "avx2,fma,f16c")]
+);
 #[cfg(target_arch = "x86_64")]
 entries!(
     avx512,
@@ -252,5 +271,6 @@ entries!(
     8,
     avx512,
     avx512_wide,
+    Some(rounding::QUANTISERS),
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 );

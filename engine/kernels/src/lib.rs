@@ -30,6 +30,8 @@ mod lanes;
 mod matrix;
 mod product;
 mod rope;
+#[cfg(target_arch = "x86_64")]
+mod rounding;
 mod rows;
 pub mod slopes;
 mod team;

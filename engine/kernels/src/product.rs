@@ -14,8 +14,11 @@ use crate::{
 /// Tiles that run against one group before the next group starts, so that the activations
 /// of a long prompt stay in the second-level cache.
 const TILES_AT_ONCE: usize = 32;
-/// Pieces for each thread, so that a thread that is held up does not hold up the others.
-const PIECES: usize = 6;
+/// The smallest pieces are such that each thread would have this many.
+const PIECES: usize = 24;
+
+/// Units for each thread that tiles are cut finer for.
+const CUTS: usize = 6;
 
 /// One product of a pass.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +54,8 @@ impl Matrix {
         let (kernels, columns) = (Kernels::of(isa), self.columns());
         assert!(rows.len().is_multiple_of(columns), "inputs are whole rows of {columns}");
         let (count, width) = (rows.len() / columns, self.parts().iter().sum::<usize>());
-        let mut products = vec![0.0; count * width];
+        // Not zeroed: the products of a vocabulary are many, and each is written below.
+        let mut products: Vec<f32> = Vec::with_capacity(count * width);
         if count == 0 {
             return products;
         }
@@ -59,11 +63,11 @@ impl Matrix {
         let mut activations = Activations::default();
         activations.ensure(count, columns, form);
         let input = activations.layout(count, columns, form);
-        for (row, values) in rows.chunks_exact(columns).enumerate() {
-            // SAFETY: the row is `columns` wide and the layout has room for it.
-            unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+        for (tile, rows) in rows.chunks(TILE * columns).enumerate() {
+            // SAFETY: the rows are `columns` wide and the layout has the tile.
+            unsafe { kernels.lay(rows.as_ptr(), columns, &input, tile) };
         }
-        let out = Shared::of(&mut products);
+        let out = Shared::new(products.as_mut_ptr());
         let product = Product { kernels, matrix: self, input, low_rank: None };
         team.run(&|member| {
             product.run(member, |tile, outputs| {
@@ -78,6 +82,9 @@ impl Matrix {
                 }
             });
         });
+        // SAFETY: room for as many; the groups' outputs that are no padding are all outputs, and
+        // the team has written those of every tile.
+        unsafe { products.set_len(count * width) };
         products
     }
 }
@@ -109,14 +116,12 @@ impl Product<'_> {
         });
     }
 
-    /// Computes all outputs on this thread alone, without waiting for the others.
-    pub(crate) fn run_alone(&self, mut sink: impl FnMut(Finished, &TileOutputs)) {
+    /// Computes all outputs of one tile on this thread alone, without waiting for the others.
+    pub(crate) fn run_tile(&self, tile: usize, mut sink: impl FnMut(Finished, &TileOutputs)) {
         for group in 0..self.matrix.groups() {
-            for tile in 0..self.input.tiles() {
-                let mut outputs = [0.0; TILE * GROUP];
-                let finished = self.tile(group, tile, &mut outputs);
-                sink(finished, &outputs);
-            }
+            let mut outputs = [0.0; TILE * GROUP];
+            let finished = self.tile(group, tile, &mut outputs);
+            sink(finished, &outputs);
         }
     }
 
@@ -125,7 +130,7 @@ impl Product<'_> {
     fn each_tile(&self, member: &Member<'_>, groups: usize, mut work: impl FnMut(usize, usize)) {
         let tiles = self.input.tiles();
         let wanted = member.count() * PIECES;
-        let cuts = wanted.div_ceil(groups.max(1)).min(tiles);
+        let cuts = (member.count() * CUTS).div_ceil(groups.max(1)).min(tiles);
         let chunk = tiles.div_ceil(cuts).min(TILES_AT_ONCE);
         let units = groups * tiles.div_ceil(chunk);
         member.share(units, units.div_ceil(wanted).max(1), |start, end| {

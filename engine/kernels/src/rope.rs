@@ -44,13 +44,28 @@ pub(crate) type Angles<'a> = (&'a [f32], &'a [f32]);
 /// Turns one head: element `i` with element `i + half` by the angle `i`; then scales.
 ///
 /// # Safety
-/// `head` and `out` hold `2 * cos.len()` values and may be the same.
+/// `head` and `out` hold `2 * cos.len()` values and may be the same; the instruction set is
+/// there.
 #[inline(always)]
-pub(crate) unsafe fn rotate(head: *const f32, (cos, sin): Angles<'_>, scale: f32, out: *mut f32) {
+pub(crate) unsafe fn rotate<V: Lanes>(
+    head: *const f32,
+    (cos, sin): Angles<'_>,
+    scale: f32,
+    out: *mut f32,
+) {
     let half = cos.len();
-    for i in 0..half {
-        // SAFETY: the caller's promise.
-        unsafe {
+    let whole = half - half % V::WIDTH;
+    // SAFETY: the caller's promise. By vectors, since the compiler makes none where head and
+    // outputs may be the same.
+    unsafe {
+        for i in (0..whole).step_by(V::WIDTH) {
+            let (first, second) = (V::load(head.add(i)), V::load(head.add(i + half)));
+            let (cos, sin) = (V::load(cos.as_ptr().add(i)), V::load(sin.as_ptr().add(i)));
+            let scale = V::splat(scale);
+            first.mul(cos).sub(second.mul(sin)).mul(scale).store(out.add(i));
+            second.mul(cos).add(first.mul(sin)).mul(scale).store(out.add(i + half));
+        }
+        for i in whole..half {
             let (first, second) = (head.add(i).read(), head.add(i + half).read());
             *out.add(i) = (first * cos[i] - second * sin[i]) * scale;
             *out.add(i + half) = (second * cos[i] + first * sin[i]) * scale;

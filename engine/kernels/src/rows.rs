@@ -108,11 +108,11 @@ pub(crate) unsafe fn quantise<V: Lanes, Q: Quant>(row: *const f32, count: usize,
                 largest = largest.max(V::load(values.add(i)).abs());
             }
             let largest = largest.largest();
-            let inverse = if largest > 0.0 { Q::LIMIT / largest } else { 0.0 };
+            // Bounded, lest it overflow for values next to zero.
+            let inverse = if largest > 0.0 { (Q::LIMIT / largest).min(f32::MAX) } else { 0.0 };
             let mut quants = [Q::default(); BLOCK];
             let mut total = V::splat(0.0);
             for i in (0..BLOCK).step_by(V::WIDTH) {
-                // The bounds also catch what rounding makes of an inverse that overflowed.
                 let value = V::load(values.add(i)).mul(V::splat(inverse)).round();
                 let value = value.min(V::splat(Q::LIMIT)).max(V::splat(-Q::LIMIT));
                 total = total.add(value);
@@ -122,7 +122,7 @@ pub(crate) unsafe fn quantise<V: Lanes, Q: Quant>(row: *const f32, count: usize,
             let scale = largest / Q::LIMIT;
             let at = block * slot.width;
             *slot.scales.add(at) = scale;
-            *slot.totals.add(at) = total as i32;
+            *slot.centres.add(at) = -128 * total as i32;
             *slot.sums.add(at) = scale * total;
             let to = slot.quants.cast::<Q>().add(at * BLOCK);
             for (index, quad) in quants.as_chunks::<4>().0.iter().enumerate() {
@@ -165,8 +165,9 @@ pub(crate) unsafe fn gate<V: Lanes>(gates: *const f32, values: *const f32, out: 
     }
 }
 
-/// Rows whose low-rank products are added together.
-const LOW_RANK_ROWS: usize = 4;
+/// Rows whose low-rank products are added together, where there are as many: a product waits
+/// for the one before of its row.
+const LOW_RANK_ROWS: [usize; 2] = [8, 4];
 
 /// Adds low-rank products to a group's 16 outputs of `rows` rows: `out += u B`.
 ///
@@ -185,10 +186,15 @@ pub(crate) unsafe fn add_low_rank<V: Lanes, E: Element>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut row = 0;
-        while row + LOW_RANK_ROWS <= rows {
+        while row + LOW_RANK_ROWS[0] <= rows {
             let (u, out) = (u.add(row * stride), out.add(row * GROUP));
-            low_rank_rows::<V, E, LOW_RANK_ROWS>(b, u, stride, rank, out);
-            row += LOW_RANK_ROWS;
+            low_rank_rows::<V, E, { LOW_RANK_ROWS[0] }>(b, u, stride, rank, out);
+            row += LOW_RANK_ROWS[0];
+        }
+        while row + LOW_RANK_ROWS[1] <= rows {
+            let (u, out) = (u.add(row * stride), out.add(row * GROUP));
+            low_rank_rows::<V, E, { LOW_RANK_ROWS[1] }>(b, u, stride, rank, out);
+            row += LOW_RANK_ROWS[1];
         }
         while row < rows {
             let (u, out) = (u.add(row * stride), out.add(row * GROUP));

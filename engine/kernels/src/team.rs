@@ -53,7 +53,7 @@ struct Shared {
     wake: Condvar,
     arrived: AtomicUsize,
     phase: AtomicUsize,
-    /// The next unclaimed piece of even and of odd phases.
+    /// The number of the next unclaimed piece of even and of odd phases.
     claims: [AtomicUsize; 2],
 }
 
@@ -217,16 +217,27 @@ impl Member<'_> {
         self.shared.size
     }
 
-    /// Shares `0..total` out in pieces of at most `piece` and waits until all is done.
+    /// Shares `0..total` out and waits until all is done. Pieces shrink with what is left,
+    /// down to `least` ("guided self-scheduling", Polychronopoulos and Kuck 1987): large ones
+    /// cost few claims, and small ones at the end let nobody wait for long.
     /// Every member calls it, in the same order, with the same numbers.
-    pub(crate) fn share(&self, total: usize, piece: usize, mut work: impl FnMut(usize, usize)) {
+    pub(crate) fn share(&self, total: usize, least: usize, mut work: impl FnMut(usize, usize)) {
         let claim = &self.shared.claims[self.phase.get() & 1];
+        let end = |start: usize| {
+            let piece = (total - start).div_ceil(2 * self.count()).max(least);
+            (start + piece).min(total)
+        };
+        // Which piece starts here: all members cut alike.
+        let (mut number, mut start) = (0, 0);
         loop {
-            let start = claim.fetch_add(piece, Relaxed);
+            let claimed = claim.fetch_add(1, Relaxed);
+            while number < claimed && start < total {
+                (number, start) = (number + 1, end(start));
+            }
             if start >= total {
                 break;
             }
-            work(start, (start + piece).min(total));
+            work(start, end(start));
         }
         self.wait();
     }

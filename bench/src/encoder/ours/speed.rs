@@ -88,6 +88,6 @@ impl Speed {
         // The last row of every sequence.
         let last = states.reshape([spans.len(), len * width]);
         let last = last.slice([0..spans.len(), (len - 1) * width..len * width]);
-        self.backbone.logits(last).into_data().try_to_vec().expect("logits are f32")
+        self.backbone.logits(last).into_data().try_into_vec().expect("logits are f32")
     }
 }

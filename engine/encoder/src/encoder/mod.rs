@@ -24,7 +24,7 @@ pub(crate) use sequence::Sequence;
 
 use crate::{
     adapter::Interface,
-    backbone::{KvCache, Sight},
+    backbone::Sight,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     pictures::Pictures,
@@ -34,7 +34,7 @@ use crate::{
 use context::State;
 use model::{Model, Role};
 use prefix::PrefixCache;
-use sequence::{host_values, run};
+use sequence::{host_values, run, run_to_queries};
 
 /// Prompts run in waves of at most this many tokens (or one prompt), which bounds the
 /// keys and values held while a batch runs.
@@ -45,7 +45,7 @@ const WAVE_PROMPTS_MAX: usize = 64;
 /// those beyond run again if a thought follows.
 const WARM_TOKENS_MAX: usize = 16_384;
 /// A thought that is encoded again is so as soon as it is this many tokens behind, not only
-/// when it has ended.
+/// when it has ended; unless it will end before it is twice as far behind.
 const CATCH_UP_TOKENS: usize = 32;
 
 /// The model as an [`Embedder`].
@@ -151,10 +151,10 @@ impl Encoder {
             Ok::<_, EncoderError>(Start { tokens, content, sight })
         };
         let starts = prompts.iter().map(start).collect::<Result<_, EncoderError>>()?;
-        let mut sequences = self.prefill(role, starts)?;
-        let mut caches: Vec<&mut KvCache> =
-            sequences.iter_mut().map(|(sequence, _)| &mut sequence.cache).collect();
-        let states = self.model.query_states(&mut caches);
+        let mut sequences = self.begin(role, starts)?;
+        let mut begun: Vec<&mut Sequence> =
+            sequences.iter_mut().map(|(sequence, _)| sequence).collect();
+        let states = run_to_queries(&self.model, role, &mut begun)?;
         Ok((sequences, states))
     }
 
@@ -188,25 +188,28 @@ impl Encoder {
 }
 
 impl Encoder {
-    /// Embeds sequences that have run, and tells the query tokens that each took. Their
-    /// caches are left as they were.
+    /// Runs what has not run of sequences and embeds them; tells the query tokens that each
+    /// took.
     fn embed_sequences(
         &self,
+        role: Role,
         sequences: &mut [&mut Sequence],
     ) -> Result<Vec<(Vec<f32>, u32)>, EncoderError> {
+        let states = if self.model.adapters.manifest.pooling.uses_queries() {
+            Some(run_to_queries(&self.model, role, sequences)?)
+        } else {
+            run(&self.model, role, sequences)?;
+            None
+        };
         let means: Vec<Vec<f32>> = sequences.iter().map(|s| s.sum.mean()).collect();
-        let mut caches: Vec<&mut KvCache> =
-            sequences.iter_mut().map(|sequence| &mut sequence.cache).collect();
-        let pooling = self.model.adapters.manifest.pooling;
-        let states = pooling.uses_queries().then(|| self.model.query_states(&mut caches));
         let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
         let embeddings = self.model.embed(states, &means)?;
         Ok(embeddings.into_iter().map(|embedding| (embedding, query_tokens)).collect())
     }
 
-    /// Runs what thoughts have become under the embedding adapter, each from where it has
-    /// run already.
-    fn encode_again(
+    /// Sequences of what thoughts have become, to be run under the embedding adapter from where
+    /// each has run already.
+    fn agains(
         &mut self,
         thoughts: &mut [&mut ModelThought],
     ) -> Result<Vec<Sequence>, EncoderError> {
@@ -215,7 +218,7 @@ impl Encoder {
             .filter(|thought| thought.again.is_none())
             .map(|thought| thought.start())
             .collect();
-        let mut started = self.prefill(Role::Embedding, starts)?.into_iter();
+        let mut started = self.begin(Role::Embedding, starts)?.into_iter();
         let mut agains = Vec::with_capacity(thoughts.len());
         for thought in thoughts {
             let again = thought.again.take().or_else(|| started.next().map(|(again, _)| again));
@@ -224,7 +227,6 @@ impl Encoder {
             again.pooled[1] = thought.sequence.pooled[1].clone();
             agains.push(again);
         }
-        run(&self.model, Role::Embedding, &mut agains.iter_mut().collect::<Vec<_>>())?;
         Ok(agains)
     }
 
@@ -240,13 +242,14 @@ impl Encoder {
             Interface::Cache => {
                 let mut sequences: Vec<&mut Sequence> =
                     due.iter_mut().map(|thought| &mut thought.sequence).collect();
-                self.embed_sequences(&mut sequences)?
+                self.embed_sequences(Role::Reasoning, &mut sequences)?
             }
             Interface::Reencode => {
                 let mut due: Vec<&mut ModelThought> =
                     due.iter_mut().map(|thought| &mut ***thought).collect();
-                let mut agains = self.encode_again(&mut due)?;
-                let probes = self.embed_sequences(&mut agains.iter_mut().collect::<Vec<_>>())?;
+                let mut agains = self.agains(&mut due)?;
+                let mut sequences: Vec<&mut Sequence> = agains.iter_mut().collect();
+                let probes = self.embed_sequences(Role::Embedding, &mut sequences)?;
                 for (thought, again) in due.into_iter().zip(agains) {
                     thought.again = Some(again);
                 }
@@ -364,17 +367,22 @@ impl Embedder for Encoder {
         Ok(())
     }
 
-    /// With the interface `reencode`: runs the thought that is furthest behind under the
-    /// embedding adapter, if that is [`CATCH_UP_TOKENS`].
+    /// With the interface `reencode`: of the thoughts that go on for long enough, runs the one
+    /// that is furthest behind under the embedding adapter, if that is [`CATCH_UP_TOKENS`].
     fn catch_up(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<bool, EncoderError> {
-        let behind = thoughts.iter_mut().max_by_key(|thought| thought.behind());
+        let goes_on = |thought: &&mut &mut ModelThought| {
+            thought.behind() + thought.left() > 2 * CATCH_UP_TOKENS
+        };
+        let behind = thoughts.iter_mut().filter(goes_on).max_by_key(|thought| thought.behind());
         let Some(thought) = behind.filter(|thought| thought.behind() >= CATCH_UP_TOKENS) else {
             return Ok(false);
         };
         if self.interface() != Interface::Reencode {
             return Ok(false);
         }
-        thought.again = self.encode_again(&mut [thought])?.pop();
+        let mut agains = self.agains(&mut [thought])?;
+        run(&self.model, Role::Embedding, &mut agains.iter_mut().collect::<Vec<_>>())?;
+        thought.again = agains.pop();
         Ok(true)
     }
 
@@ -385,18 +393,15 @@ impl Embedder for Encoder {
             let text = thought.text(&self.markers, &self.tokenizer)?;
             endings.push((stop_reason, text, thought.tokens(), thought.probe_tokens));
         }
-        let mut sequences = match self.interface() {
+        let (role, mut sequences) = match self.interface() {
             Interface::Cache => {
-                let mut sequences: Vec<Sequence> =
-                    thoughts.into_iter().map(|thought| thought.sequence).collect();
-                run(&self.model, Role::Reasoning, &mut sequences.iter_mut().collect::<Vec<_>>())?;
-                sequences
+                (Role::Reasoning, thoughts.into_iter().map(|thought| thought.sequence).collect())
             }
             Interface::Reencode => {
-                self.encode_again(&mut thoughts.iter_mut().collect::<Vec<_>>())?
+                (Role::Embedding, self.agains(&mut thoughts.iter_mut().collect::<Vec<_>>())?)
             }
         };
-        let embedded = self.embed_sequences(&mut sequences.iter_mut().collect::<Vec<_>>())?;
+        let embedded = self.embed_sequences(role, &mut sequences.iter_mut().collect::<Vec<_>>())?;
         let reasoned = endings.into_iter().zip(embedded).map(|(ending, embedded)| {
             let (stop_reason, thought, reasoning_tokens, probe_tokens) = ending;
             let (embedding, query_tokens) = embedded;

@@ -46,10 +46,27 @@ impl Encoder {
         role: Role,
         starts: Vec<Start>,
     ) -> Result<Vec<(Sequence, u32)>, EncoderError> {
+        let mut started = self.begin(role, starts)?;
+        let mut sequences: Vec<&mut Sequence> =
+            started.iter_mut().map(|(sequence, _)| sequence).collect();
+        run(&self.model, role, &mut sequences)?;
+        Ok(started)
+    }
+
+    /// Begins sequences at their shared prefixes, whose keys and values are all that they have
+    /// yet. Returns them with the number of tokens for which those were reused.
+    ///
+    /// # Errors
+    /// Fails by the encoder's fault.
+    pub(super) fn begin(
+        &mut self,
+        role: Role,
+        starts: Vec<Start>,
+    ) -> Result<Vec<(Sequence, u32)>, EncoderError> {
         let caches = self.prefixes(role, &starts)?;
         // Room for what comes next, so that the cache need not grow for it.
         let spare = self.model.adapters.queries.count() + self.markers.tokens();
-        let mut started: Vec<(Sequence, u32)> = starts
+        let started = starts
             .into_iter()
             .zip(caches)
             .map(|(start, (mut cache, reused))| {
@@ -57,9 +74,6 @@ impl Encoder {
                 (Sequence::new(start, cache), reused)
             })
             .collect();
-        let mut sequences: Vec<&mut Sequence> =
-            started.iter_mut().map(|(sequence, _)| sequence).collect();
-        run(&self.model, role, &mut sequences)?;
         Ok(started)
     }
 

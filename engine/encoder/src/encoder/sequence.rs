@@ -64,9 +64,14 @@ impl Sequence {
         Self { tokens, cache, pooled, sum: StateSum::default(), sight: None }
     }
 
-    /// Tokens that have not run.
+    /// How many tokens have not run.
     fn waiting(&self) -> usize {
         self.tokens.len() - self.cache.len()
+    }
+
+    /// Tokens that have not run.
+    fn rest(&self) -> &[u32] {
+        &self.tokens[self.cache.len()..]
     }
 }
 
@@ -118,6 +123,69 @@ pub(crate) fn run(
         let hidden = model.backbone.forward_with(rows, &mut spans, model.lora(role), &extras);
         collect(&chunks, hidden, sequences, &mut last)?;
     }
+}
+
+/// Runs what has not run of every sequence, and the queries after it: their states after the
+/// final norm, `[sequences, K, hidden]`. Caches are left without the queries.
+///
+/// Under the embedding adapter, which is the queries' own, both run in one pass where they fit:
+/// that is the same bits, and a pass of a few rows reads all weights for them.
+///
+/// # Errors
+/// Fails when the device's answer cannot be read.
+pub(crate) fn run_to_queries(
+    model: &Model,
+    role: Role,
+    sequences: &mut [&mut Sequence],
+) -> Result<Tensor<3>, EncoderError> {
+    if role != Role::Embedding || !fit_with_queries(model, sequences) {
+        run(model, role, sequences)?;
+        let mut caches: Vec<&mut KvCache> =
+            sequences.iter_mut().map(|sequence| &mut sequence.cache).collect();
+        return Ok(model.query_states(&mut caches));
+    }
+    let chunks = next_chunks(sequences);
+    let tokens: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.rest()).copied().collect();
+    let queries = &model.adapters.queries;
+    let (rows, count) = (model.backbone.embed(&tokens), queries.count());
+    let mut parts = Vec::with_capacity(2 * sequences.len());
+    let mut first = 0;
+    for (_, run) in &chunks {
+        parts.push(rows.clone().slice(first..first + run.len()));
+        parts.push(queries.repeated(1));
+        first += run.len();
+    }
+    let mut spans: Vec<Span<'_>> = sequences
+        .iter_mut()
+        .map(|sequence| Span { len: sequence.waiting() + count, cache: &mut sequence.cache })
+        .collect();
+    let hidden =
+        model.backbone.forward(Tensor::cat(parts, 0), &mut spans, model.lora(Role::Embedding));
+    let (mut of_tokens, mut of_queries) = (Vec::new(), Vec::new());
+    let mut first = 0;
+    for ((_, run), sequence) in chunks.iter().zip(sequences.iter_mut()) {
+        sequence.cache.truncate(run.end);
+        let end = first + run.len();
+        of_tokens.push(hidden.clone().slice(first..end));
+        of_queries.push(hidden.clone().slice(end..end + count));
+        first = end + count;
+    }
+    let mut last = vec![None; sequences.len()];
+    collect(&chunks, Tensor::cat(of_tokens, 0), sequences, &mut last)?;
+    let [_, width] = hidden.dims();
+    Ok(Tensor::cat(of_queries, 0).reshape([sequences.len(), count, width]))
+}
+
+/// Tells whether what is left of all sequences fits into one fused pass with queries after it,
+/// each with something left and without pixels.
+fn fit_with_queries(model: &Model, sequences: &[&mut Sequence]) -> bool {
+    let queries = sequences.len() * model.adapters.queries.count();
+    let tokens: usize = sequences.iter().map(|sequence| sequence.waiting()).sum();
+    model.backbone.decoder().is_some()
+        && tokens + queries <= PASS_TOKENS_MAX
+        && sequences.iter().all(|sequence| {
+            (1..=CHUNK_TOKENS_MAX).contains(&sequence.waiting()) && sequence.sight.is_none()
+        })
 }
 
 /// Puts pixels into the rows of a pass that stand for some. Rows behind a sequence's pixels
@@ -211,5 +279,5 @@ fn collect(
 pub(crate) fn host_values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, EncoderError> {
     let problem = |problem: String| EncoderError::Internal { problem };
     let data = tensor.try_into_data().map_err(|error| problem(format!("{error:?}")))?;
-    data.try_to_vec::<f32>().map_err(|error| problem(format!("{error:?}")))
+    data.try_into_vec::<f32>().map_err(|error| problem(format!("{error:?}")))
 }

@@ -64,11 +64,17 @@ impl Pass<'_> {
     }
 
     /// Attends for one unit, tile by tile.
-    pub(super) fn attend(&self, layer: usize, unit: &Unit, member: &Member<'_>) {
+    pub(super) fn attend(&self, layer: usize, index: usize, member: &Member<'_>) {
+        let unit = &self.units[index];
         let shape = &self.decoder.shape;
         let sequence = &self.sequences[unit.sequence];
         let (group, width) = (shape.heads / shape.kv_heads, self.pages.head_width);
         let kernels = self.kernels();
+        // In a step the next unit's keys are others.
+        let next = match self.units.get(index + 1) {
+            Some(next) if self.is_step => self.first_keys(layer, next),
+            _ => std::ptr::null(),
+        };
         let end = unit.first + unit.count;
         for first in (unit.first..end).step_by(ATTENTION_ROWS) {
             let rows = (end - first).min(ATTENTION_ROWS);
@@ -101,6 +107,7 @@ impl Pass<'_> {
                 head_start: self.pages.head_start(layer, unit.kv_head),
                 head_width: width,
                 out,
+                next,
             };
             // SAFETY: keys and values of all visible positions were written in an earlier
             // phase or pass; `Kernels::of` has checked the instructions.
@@ -120,6 +127,15 @@ impl Pass<'_> {
                     std::ptr::copy_nonoverlapping(out.add(row * width), to, shape.head_dim);
                 }
             }
+        }
+    }
+
+    /// Where the keys of a unit begin.
+    fn first_keys(&self, layer: usize, unit: &Unit) -> *const u8 {
+        let start = self.pages.head_start(layer, unit.kv_head) * self.pages.element;
+        match self.sequences[unit.sequence].pages.first() {
+            Some(page) => page.wrapping_add(start),
+            None => std::ptr::null(),
         }
     }
 }

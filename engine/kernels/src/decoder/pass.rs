@@ -1,17 +1,19 @@
 //! One forward pass: the phases of a layer, in order.
 
+use std::ops::Range;
+
 use super::{
     Decoder, RowExtras, Span,
     workspace::{Sizes, Workspace},
 };
 use crate::{
-    ActivationBits, Adapter, LayerWeights, Matrix,
-    activations::{Form, Layout, TILE},
+    Adapter, LayerWeights, Matrix,
+    activations::{Layout, TILE},
     adapter::{LayerAdapter, LowRank},
     attention::ATTENTION_ROWS,
     buffer::Shared,
     kernels::Kernels,
-    kv::PageShape,
+    kv::{PAGE, PageShape},
     matrix::GROUP,
     product::{Finished, Product},
     team::Member,
@@ -40,11 +42,13 @@ pub(super) struct Pass<'a> {
     inputs: Vec<[Layout; 3]>,
     /// Every sequence has one row and every key-value head one unit, so that a unit can
     /// place the only key it waits for by itself.
-    is_step: bool,
+    pub(super) is_step: bool,
     pub(super) sequences: Vec<Sequence>,
     /// For each row its sequence and position.
     pub(super) places: Vec<(usize, usize)>,
-    units: Vec<Unit>,
+    /// Rows whose positions share a page, and with it the cache lines of their keys.
+    runs: Vec<Range<usize>>,
+    pub(super) units: Vec<Unit>,
 }
 
 /// The rows of one sequence.
@@ -115,6 +119,15 @@ impl<'a> Pass<'a> {
             }
             sequences.push(Sequence { first_row, past, pages: span.cache.extend(span.len) });
         }
+        let same_page = |left: &(usize, usize), right: &(usize, usize)| {
+            (left.0, left.1 / PAGE) == (right.0, right.1 / PAGE)
+        };
+        let mut end = 0;
+        let runs = places.chunk_by(same_page).map(|run| {
+            end += run.len();
+            end - run.len()..end
+        });
+        let runs = runs.collect();
         let widths = [sizes.hidden, sizes.queries, sizes.intermediate];
         Self {
             stream: Shared::of(rows),
@@ -136,6 +149,7 @@ impl<'a> Pass<'a> {
             pages,
             sequences,
             places,
+            runs,
             units,
         }
     }
@@ -159,32 +173,33 @@ impl<'a> Pass<'a> {
         adapter: Option<&LayerAdapter>,
     ) {
         let [stream, queries, _] = self.inputs(member);
-        self.normalise(member, &layer.attention_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.qkv.as_ref());
+        self.normalise(member, &layer.attention_norm, stream, addition);
         self.product(member, &layer.qkv, stream, addition, |tile, outputs| {
             self.put(self.qkv, self.sizes.qkv, tile, outputs);
         });
         let kv_heads = self.decoder.shape.kv_heads;
         if !self.is_step {
-            member.share(self.sizes.rows, self.row_piece(), |start, end| {
-                for row in start..end {
-                    for head in 0..kv_heads {
-                        self.place(index, &layer.qkv, row, head, member);
+            member.share(self.runs.len() * kv_heads, 1, |start, end| {
+                for unit in start..end {
+                    for row in self.runs[unit / kv_heads].clone() {
+                        self.place(index, &layer.qkv, row, unit % kv_heads, member);
                     }
                 }
             });
         }
         member.share(self.units.len(), 1, |start, end| {
-            for unit in &self.units[start..end] {
+            for unit in start..end {
                 if self.is_step {
-                    let row = self.sequences[unit.sequence].first_row;
-                    self.place(index, &layer.qkv, row, unit.kv_head, member);
+                    let Unit { sequence, kv_head, .. } = self.units[unit];
+                    let row = self.sequences[sequence].first_row;
+                    self.place(index, &layer.qkv, row, kv_head, member);
                 }
                 self.attend(index, unit, member);
             }
         });
-        self.lay(member, self.mixed, self.sizes.queries, queries);
         let addition = adapter.and_then(|adapter| adapter.output.as_ref());
+        self.lay(member, self.mixed, self.sizes.queries, queries, addition);
         self.product(member, &layer.output, queries, addition, |tile, outputs| {
             self.add(tile, outputs);
         });
@@ -198,9 +213,9 @@ impl<'a> Pass<'a> {
     ) {
         let [stream, _, gated] = self.inputs(member);
         let kernels = self.kernels();
-        self.normalise(member, &layer.mlp_norm, stream);
         let addition = adapter.and_then(|adapter| adapter.gate_up.as_ref());
-        let low_rank = self.low_rank(member, stream, addition);
+        self.normalise(member, &layer.mlp_norm, stream, addition);
+        let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         let product = Product { kernels, matrix: &layer.gate_up, input: stream, low_rank };
         product.run_pairs(member, |tile, gates, values| {
             let mut outputs = [0.0; TILE * GROUP];
@@ -214,8 +229,8 @@ impl<'a> Pass<'a> {
             }
             self.put(self.gated, self.sizes.intermediate, tile, &outputs);
         });
-        self.lay(member, self.gated, self.sizes.intermediate, gated);
         let addition = adapter.and_then(|adapter| adapter.down.as_ref());
+        self.lay(member, self.gated, self.sizes.intermediate, gated, addition);
         self.product(member, &layer.down, gated, addition, |tile, outputs| {
             self.add(tile, outputs);
         });
@@ -245,43 +260,33 @@ impl<'a> Pass<'a> {
         addition: Option<&LowRank>,
         sink: impl FnMut(Finished, &TileOutputs),
     ) {
-        let low_rank = self.low_rank(member, input, addition);
+        let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         Product { kernels: self.kernels(), matrix, input, low_rank }.run(member, sink);
     }
 
-    /// Computes the intermediate values of an addition.
-    fn low_rank<'b>(
-        &self,
-        member: &Member<'_>,
-        input: Layout,
-        addition: Option<&'b LowRank>,
-    ) -> Option<(&'b LowRank, Shared<f32>)> {
-        let addition = addition?;
-        let kernels = self.kernels();
-        let product = Product { kernels, matrix: &addition.a, input, low_rank: None };
-        if self.sizes.is_small() {
-            let copy = member.index * self.sizes.rows * self.sizes.low_rank;
-            // SAFETY: there is a copy for each member.
-            let values = Shared::new(unsafe { self.low_rank.at(copy) });
-            product.run_alone(|tile, outputs| {
-                self.put(values, addition.width(), tile, outputs);
-            });
-            return Some((addition, values));
+    /// The intermediate values of an addition that a member reads.
+    fn low_rank(&self, member: &Member<'_>) -> Shared<f32> {
+        if !self.sizes.is_small() {
+            return self.low_rank;
         }
-        product.run(member, |tile, outputs| {
-            self.put(self.low_rank, addition.width(), tile, outputs);
-        });
-        Some((addition, self.low_rank))
+        let copy = member.index * self.sizes.rows * self.sizes.low_rank;
+        // SAFETY: there is a copy for each member.
+        Shared::new(unsafe { self.low_rank.at(copy) })
     }
 
     /// Stores a tile in a matrix of `width` columns; outputs beyond are padding.
     fn put(&self, matrix: Shared<f32>, width: usize, tile: Finished, outputs: &TileOutputs) {
         let len = width.saturating_sub(tile.output).min(GROUP);
-        for row in 0..tile.rows {
+        for (row, outputs) in outputs.as_chunks::<GROUP>().0[..tile.rows].iter().enumerate() {
             // SAFETY: each output belongs to one tile, and tiles to one thread.
             unsafe {
                 let to = matrix.at((tile.row + row) * width + tile.output);
-                std::ptr::copy_nonoverlapping(outputs.as_ptr().add(row * GROUP), to, len);
+                // Known to be whole, a group is copied by a few instructions.
+                if len == GROUP {
+                    to.cast::<[f32; GROUP]>().write_unaligned(*outputs);
+                } else {
+                    std::ptr::copy_nonoverlapping(outputs.as_ptr(), to, len);
+                }
             }
         }
     }
@@ -290,50 +295,86 @@ impl<'a> Pass<'a> {
     fn add(&self, tile: Finished, outputs: &TileOutputs) {
         let hidden = self.sizes.hidden;
         let len = hidden.saturating_sub(tile.output).min(GROUP);
-        for (row, outputs) in outputs.chunks_exact(GROUP).take(tile.rows).enumerate() {
+        for (row, outputs) in outputs.as_chunks::<GROUP>().0[..tile.rows].iter().enumerate() {
             // SAFETY: each output belongs to one tile, and tiles to one thread.
             let stream = unsafe {
                 let at = self.stream.at((tile.row + row) * hidden + tile.output);
                 std::slice::from_raw_parts_mut(at, len)
             };
-            for (value, output) in stream.iter_mut().zip(outputs) {
-                *value += output;
+            // Known to be whole, a group is added by a few instructions.
+            if let Ok(stream) = <&mut [f32; GROUP]>::try_from(&mut *stream) {
+                stream.iter_mut().zip(outputs).for_each(|(value, output)| *value += output);
+            } else {
+                stream.iter_mut().zip(outputs).for_each(|(value, output)| *value += output);
             }
         }
     }
 
     /// Normalises the residual stream into `input`.
-    fn normalise(&self, member: &Member<'_>, scales: &[f32], input: Layout) {
+    fn normalise(
+        &self,
+        member: &Member<'_>,
+        scales: &[f32],
+        input: Layout,
+        addition: Option<&LowRank>,
+    ) {
         let (hidden, eps) = (self.sizes.hidden, self.decoder.shape.norm_eps);
-        self.each_row(member, |row| {
+        let kernels = self.kernels();
+        self.each_tile(member, input, addition, |tile| {
             let normed = self.scratch(member);
-            // SAFETY: nobody writes to the stream in this phase, the input's row is this
-            // thread's, and so is the scratch memory.
+            // SAFETY: nobody writes to the stream in this phase, the input's tile is this
+            // thread's, and so is the scratch memory, which has room for a tile.
             unsafe {
-                let from = self.stream.at(row * hidden);
-                (self.kernels().normalise)(from, scales.as_ptr(), hidden, eps, normed);
-                self.kernels().lay(normed, hidden, &input, row);
+                for row in 0..input.width(tile) {
+                    let from = self.stream.at((tile * TILE + row) * hidden);
+                    let to = normed.add(row * hidden);
+                    (kernels.normalise)(from, scales.as_ptr(), hidden, eps, to);
+                }
+                kernels.lay(normed, hidden, &input, tile);
             }
         });
     }
 
     /// Takes a matrix of `width` columns into `input`.
-    fn lay(&self, member: &Member<'_>, matrix: Shared<f32>, width: usize, input: Layout) {
-        self.each_row(member, |row| {
-            // SAFETY: nobody writes to the matrix in this phase, and the input's row is this
+    fn lay(
+        &self,
+        member: &Member<'_>,
+        matrix: Shared<f32>,
+        width: usize,
+        input: Layout,
+        addition: Option<&LowRank>,
+    ) {
+        self.each_tile(member, input, addition, |tile| {
+            // SAFETY: nobody writes to the matrix in this phase, and the input's tile is this
             // thread's.
-            unsafe { self.kernels().lay(matrix.at(row * width), width, &input, row) };
+            unsafe { self.kernels().lay(matrix.at(tile * TILE * width), width, &input, tile) };
         });
     }
 
-    /// Prepares inputs row by row: shared out, or all by every thread for itself.
-    fn each_row(&self, member: &Member<'_>, mut work: impl FnMut(usize)) {
+    /// Prepares inputs tile by tile, whose rows share cache lines, and the intermediate values
+    /// of an addition with them: shared out, or all by every thread for itself.
+    fn each_tile(
+        &self,
+        member: &Member<'_>,
+        input: Layout,
+        addition: Option<&LowRank>,
+        mut prepare: impl FnMut(usize),
+    ) {
+        let values = self.low_rank(member);
+        let mut work = |tile| {
+            prepare(tile);
+            if let Some(addition) = addition {
+                let (kernels, matrix) = (self.kernels(), &addition.a);
+                let product = Product { kernels, matrix, input, low_rank: None };
+                product.run_tile(tile, |finished, outputs| {
+                    self.put(values, addition.width(), finished, outputs);
+                });
+            }
+        };
         if self.sizes.is_small() {
-            (0..self.sizes.rows).for_each(work);
+            (0..input.tiles()).for_each(work);
         } else {
-            // Rows of one tile share cache lines.
-            let piece = self.row_piece().next_multiple_of(TILE);
-            member.share(self.sizes.rows, piece, |start, end| {
+            member.share(input.tiles(), self.row_piece().div_ceil(TILE), |start, end| {
                 (start..end).for_each(&mut work);
             });
         }
@@ -357,25 +398,5 @@ impl<'a> Pass<'a> {
     /// Rows that a thread takes at a time.
     pub(super) fn row_piece(&self) -> usize {
         self.sizes.rows.div_ceil(self.sizes.threads * 4)
-    }
-}
-
-impl Kernels {
-    /// Lays a row out as activations, quantised or as it is.
-    ///
-    /// # Safety
-    /// `values` holds `width` values, and `input` has `row`, as wide.
-    pub(crate) unsafe fn lay(&self, values: *const f32, width: usize, input: &Layout, row: usize) {
-        let slot = input.row(row);
-        // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
-        unsafe {
-            match input.form {
-                Form::Quantised(ActivationBits::Eight) => (self.quantise)(values, width, &slot),
-                Form::Quantised(ActivationBits::Sixteen) => {
-                    (self.quantise_wide)(values, width, &slot);
-                }
-                Form::Dense => (self.spread)(values, width, &slot),
-            }
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Memory of a forward pass, kept from one pass to the next.
 
 use crate::{
-    activations::{Activations, Form},
+    activations::{Activations, Form, TILE},
     attention::ATTENTION_ROWS,
     buffer::Buffer,
 };
@@ -20,7 +20,7 @@ pub(super) struct Workspace {
     pub(super) low_rank: Buffer<f32>,
     /// Inputs of the next product: one for all threads, or one for each in a small pass.
     pub(super) activations: Vec<Activations>,
-    /// For each thread: a row, or the queries and outputs of an attention tile.
+    /// For each thread: a tile of rows, or the queries and outputs of an attention tile.
     pub(super) scratch: Buffer<f32>,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Sizes {
 /// In a pass of up to this many rows every thread prepares the products' inputs for
 /// itself: that takes less time than waiting for one another, and rows of one tile share
 /// cache lines, which two threads would take from each other.
-const SMALL_ROWS: usize = 8;
+const SMALL_ROWS: usize = TILE;
 
 impl Sizes {
     /// Tells whether every thread prepares inputs for itself.
@@ -57,7 +57,7 @@ impl Sizes {
 
     /// Values of scratch memory for one thread, in whole cache lines.
     pub(super) fn scratch(&self) -> usize {
-        (2 * ATTENTION_ROWS * self.head_width).max(self.hidden).next_multiple_of(16)
+        (2 * ATTENTION_ROWS * self.head_width).max(TILE * self.hidden).next_multiple_of(16)
     }
 }
 

@@ -101,8 +101,8 @@ unsafe fn eight_part<const M: usize, const S: usize>(
         // The weights are stored 128 too large; that is taken off in advance. A block's sum
         // is at most 32 * 255 * 32767.
         let mut sums: [[__m256i; 2]; S] = std::array::from_fn(|row| {
-            let total = step.rows.totals.add(step.block * M + first + row).read();
-            [_mm256_set1_epi32(-128 * total); 2]
+            let centre = step.rows.centres.add(step.block * M + first + row).read();
+            [_mm256_set1_epi32(centre); 2]
         });
         match sums.first_chunk_mut() {
             Some(sums) => eight_by_four::<M>(bytes, values, sums),

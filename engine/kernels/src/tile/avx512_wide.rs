@@ -5,11 +5,13 @@ use std::arch::{asm, x86_64::*};
 
 use super::{
     GroupWeights, TileOutputs,
-    avx512::{MOST_CHAINS, PREFETCH_BYTES, broadcast, chains, joined, load_halves},
+    avx512::{
+        MOST_CHAINS, SIDE_BY_SIDE, Sums, add_scaled, broadcast, centred, chains, joined, load, put,
+    },
 };
 use crate::{
     activations::Slot,
-    matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES, GROUP},
+    matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES},
 };
 
 /// 4-bit weights times `M` rows.
@@ -23,41 +25,52 @@ pub(crate) unsafe fn four<const M: usize>(
     blocks: usize,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise; all offsets lie within `blocks` blocks. A prefetch may
-    // have any address.
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut totals = [_mm512_setzero_ps(); M];
+        let mut block = 0;
+        while block + SIDE_BY_SIDE <= blocks {
+            add_four::<M, SIDE_BY_SIDE>(weights, rows, block, &mut totals);
+            block += SIDE_BY_SIDE;
+        }
+        while block < blocks {
+            add_four::<M, 1>(weights, rows, block, &mut totals);
+            block += 1;
+        }
+        put(&totals, out);
+    }
+}
+
+/// Adds `B` blocks of 4-bit weights times `M` rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn add_four<const M: usize, const B: usize>(
+    weights: &GroupWeights,
+    rows: &Slot,
+    first: usize,
+    totals: &mut [__m512; M],
+) {
+    // SAFETY: the callers' blocks lie within the group and the tile.
     unsafe {
         let mask = _mm512_set1_epi16(15);
-        let mut totals = [_mm512_setzero_ps(); M];
-        for block in 0..blocks {
-            let bytes = weights.quants.add(block * FOUR_BYTES);
-            let values = rows.quants.add(block * BLOCK * 2 * M);
-            // A block's sum is at most 32 * 15 * 32767.
-            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
-            for quad in 0..4 {
-                let sums = &mut sums[quad % chains(M)];
-                let words = load(bytes, quad);
-                let low = _mm512_and_si512(words, mask);
-                add_pairs(sums, low, values, quad * M, 0);
-                let low = _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask);
-                add_pairs(sums, low, values, quad * M, 1);
-                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask);
-                add_pairs(sums, high, values, (quad + 4) * M, 0);
-                let high = _mm512_srli_epi16::<12>(words);
-                add_pairs(sums, high, values, (quad + 4) * M, 1);
-            }
-            let sums = joined(&sums);
-            let scale = load_halves(weights.scales.add(block * GROUP).cast());
-            let offset = load_halves(weights.offsets.add(block * GROUP).cast());
-            for row in 0..M {
-                let by = _mm512_set1_ps(rows.scales.add(block * M + row).read());
-                let sum = _mm512_set1_ps(rows.sums.add(block * M + row).read());
-                let product = _mm512_cvtepi32_ps(sums[row]);
-                totals[row] = _mm512_fmadd_ps(product, _mm512_mul_ps(scale, by), totals[row]);
-                totals[row] = _mm512_fmadd_ps(offset, sum, totals[row]);
-            }
+        let bytes = weights.quants.add(first * FOUR_BYTES);
+        let values = rows.quants.add(first * BLOCK * 2 * M);
+        // A block's sum is at most 32 * 15 * 32767.
+        let mut sums = [[[_mm512_setzero_si512(); M]; MOST_CHAINS]; B];
+        for quad in 0..4 {
+            let words: [__m512i; B] =
+                std::array::from_fn(|block| load(bytes.add(block * FOUR_BYTES), quad));
+            let low = words.map(|words| _mm512_and_si512(words, mask));
+            add_pairs::<M, B, 0>(&mut sums, low, values, quad * M);
+            let low = words.map(|words| _mm512_and_si512(_mm512_srli_epi16::<8>(words), mask));
+            add_pairs::<M, B, 1>(&mut sums, low, values, quad * M);
+            let high = words.map(|words| _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask));
+            add_pairs::<M, B, 0>(&mut sums, high, values, (quad + 4) * M);
+            let high = words.map(|words| _mm512_srli_epi16::<12>(words));
+            add_pairs::<M, B, 1>(&mut sums, high, values, (quad + 4) * M);
         }
-        for (row, total) in totals.iter().enumerate() {
-            _mm512_storeu_ps(out.as_mut_ptr().add(row * GROUP), *total);
+        for (block, sums) in sums.iter().enumerate() {
+            add_scaled::<M, true>(weights, rows, first + block, joined(sums), totals);
         }
     }
 }
@@ -73,66 +86,68 @@ pub(crate) unsafe fn eight<const M: usize>(
     blocks: usize,
     out: &mut TileOutputs,
 ) {
-    // SAFETY: the caller's promise; all offsets lie within `blocks` blocks. A prefetch may
-    // have any address.
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut totals = [_mm512_setzero_ps(); M];
+        let mut block = 0;
+        while block + SIDE_BY_SIDE <= blocks {
+            add_eight::<M, SIDE_BY_SIDE>(weights, rows, block, &mut totals);
+            block += SIDE_BY_SIDE;
+        }
+        while block < blocks {
+            add_eight::<M, 1>(weights, rows, block, &mut totals);
+            block += 1;
+        }
+        put(&totals, out);
+    }
+}
+
+/// Adds `B` blocks of 8-bit weights times `M` rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn add_eight<const M: usize, const B: usize>(
+    weights: &GroupWeights,
+    rows: &Slot,
+    first: usize,
+    totals: &mut [__m512; M],
+) {
+    // SAFETY: the callers' blocks lie within the group and the tile.
     unsafe {
         let mask = _mm512_set1_epi16(255);
-        let mut totals = [_mm512_setzero_ps(); M];
-        for block in 0..blocks {
-            let bytes = weights.quants.add(block * EIGHT_BYTES);
-            let values = rows.quants.add(block * BLOCK * 2 * M);
-            // The weights are stored 128 too large; that is taken off in advance. A block's
-            // sum is at most 32 * 255 * 32767.
-            let mut sums = [[_mm512_setzero_si512(); M]; MOST_CHAINS];
-            for (row, sum) in sums[0].iter_mut().enumerate() {
-                *sum = _mm512_set1_epi32(-128 * rows.totals.add(block * M + row).read());
-            }
-            for quad in 0..8 {
-                let sums = &mut sums[quad % chains(M)];
-                let words = load(bytes, quad);
-                let low = _mm512_and_si512(words, mask);
-                add_pairs(sums, low, values, quad * M, 0);
-                add_pairs(sums, _mm512_srli_epi16::<8>(words), values, quad * M, 1);
-            }
-            let sums = joined(&sums);
-            let scale = load_halves(weights.scales.add(block * GROUP).cast());
-            for row in 0..M {
-                let by = _mm512_set1_ps(rows.scales.add(block * M + row).read());
-                let product = _mm512_cvtepi32_ps(sums[row]);
-                totals[row] = _mm512_fmadd_ps(product, _mm512_mul_ps(scale, by), totals[row]);
-            }
+        let bytes = weights.quants.add(first * EIGHT_BYTES);
+        let values = rows.quants.add(first * BLOCK * 2 * M);
+        // A block's sum is at most 32 * 255 * 32767.
+        let mut sums: [Sums<M>; B] = std::array::from_fn(|block| centred(rows, first + block));
+        for quad in 0..8 {
+            let words: [__m512i; B] =
+                std::array::from_fn(|block| load(bytes.add(block * EIGHT_BYTES), quad));
+            let low = words.map(|words| _mm512_and_si512(words, mask));
+            add_pairs::<M, B, 0>(&mut sums, low, values, quad * M);
+            let high = words.map(|words| _mm512_srli_epi16::<8>(words));
+            add_pairs::<M, B, 1>(&mut sums, high, values, quad * M);
         }
-        for (row, total) in totals.iter().enumerate() {
-            _mm512_storeu_ps(out.as_mut_ptr().add(row * GROUP), *total);
+        for (block, sums) in sums.iter().enumerate() {
+            add_scaled::<M, false>(weights, rows, first + block, joined(sums), totals);
         }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn load(bytes: *const u8, index: usize) -> __m512i {
-    // SAFETY: the callers' offsets lie within the block; a prefetch may have any address.
-    unsafe {
-        let bytes = bytes.add(index * 64);
-        _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(PREFETCH_BYTES).cast());
-        _mm512_loadu_si512(bytes.cast())
-    }
-}
-
-/// Adds pairs of columns of 16 outputs times the rows' pair `which` of a quad.
+/// Adds pairs of columns of 16 outputs times the rows' pair `WHICH` of a quad, block by block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn add_pairs<const M: usize>(
-    sums: &mut [__m512i; M],
-    weights: __m512i,
+unsafe fn add_pairs<const M: usize, const B: usize, const WHICH: usize>(
+    sums: &mut [Sums<M>; B],
+    weights: [__m512i; B],
     values: *const i8,
     quad: usize,
-    which: usize,
 ) {
-    for (row, sum) in sums.iter_mut().enumerate() {
-        // SAFETY: the callers' offsets lie within the tile.
-        let value = unsafe { broadcast(values, (quad + row) * 2 + which) };
-        *sum = dot_pairs(*sum, weights, value);
+    for (block, sums) in sums.iter_mut().enumerate() {
+        let values = values.wrapping_add(block * BLOCK * 2 * M);
+        for (row, sum) in sums[WHICH % chains(M)].iter_mut().enumerate() {
+            // SAFETY: the callers' offsets lie within the tile.
+            let value = unsafe { broadcast(values, (quad + row) * 2 + WHICH) };
+            *sum = dot_pairs(*sum, weights[block], value);
+        }
     }
 }
 

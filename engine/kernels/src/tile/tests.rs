@@ -19,18 +19,20 @@ fn multiply(isa: Isa, bits: ActivationBits, matrix: &Matrix, values: &[f32]) -> 
     let form = if matrix.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
     activations.ensure(rows, columns, form);
     let input = activations.layout(rows, columns, form);
-    for (row, values) in values.chunks_exact(columns).enumerate() {
-        // SAFETY: the layout has the row, as wide.
-        unsafe { kernels.lay(values.as_ptr(), columns, &input, row) };
+    for (tile, values) in values.chunks(TILE * columns).enumerate() {
+        // SAFETY: the layout has the tile, as wide.
+        unsafe { kernels.lay(values.as_ptr(), columns, &input, tile) };
     }
     let mut out = vec![0.0; rows * matrix.padded_rows()];
     let product = crate::product::Product { kernels, matrix, input, low_rank: None };
-    product.run_alone(|tile, outputs| {
-        for row in 0..tile.rows {
-            let at = (tile.row + row) * matrix.padded_rows() + tile.output;
-            out[at..at + GROUP].copy_from_slice(&outputs[row * GROUP..(row + 1) * GROUP]);
-        }
-    });
+    for tile in 0..input.tiles() {
+        product.run_tile(tile, |tile, outputs| {
+            for row in 0..tile.rows {
+                let at = (tile.row + row) * matrix.padded_rows() + tile.output;
+                out[at..at + GROUP].copy_from_slice(&outputs[row * GROUP..(row + 1) * GROUP]);
+            }
+        });
+    }
     out
 }
 

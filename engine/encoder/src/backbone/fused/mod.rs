@@ -115,10 +115,11 @@ impl Fused {
     }
 }
 
-/// Takes a tensor's values; on the CPU no more than a copy.
+/// Takes a tensor's values; on the CPU no more than a copy, and none where nobody else has
+/// them.
 fn host(tensor: Tensor<2>) -> Vec<f32> {
     let data = tensor.into_data();
-    data.try_to_vec::<f32>().expect("hidden states on the CPU are f32")
+    data.try_into_vec::<f32>().expect("hidden states on the CPU are f32")
 }
 
 fn tensor(values: Vec<f32>, rows: usize) -> Tensor<2> {
