@@ -1,7 +1,8 @@
 //! The decoder on a CPU: block-quantised weights, int8 activations, one fused pass.
 //!
 //! Owns packed weights, paged keys and values, the kernels and the threads that run them; for
-//! training also passes over f32 with their derivatives ([`slopes`]).
+//! training also passes over f32 with their derivatives ([`slopes`]), and a decoder's whole pass
+//! there and back ([`training`]).
 //! Knows no tensor library, no file and no text. Invariants: a row's result does not
 //! depend on the rows beside it nor on how a prompt is cut into passes, bit for bit on one
 //! instruction set; a pass extends every span's cache by the span's length, no more.

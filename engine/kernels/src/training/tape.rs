@@ -50,13 +50,3 @@ pub struct Tape {
     /// The residual stream before the final norm.
     pub(super) last: Vec<f32>,
 }
-
-impl Tape {
-    /// Bytes of what a pass over `rows` rows records.
-    pub fn bytes(shape: &DecoderShape, layout: &FactorLayout, rows: usize) -> usize {
-        let queries = shape.heads * shape.head_dim;
-        let keys = shape.kv_heads * shape.head_dim;
-        let width = 2 * (shape.hidden + queries + keys + shape.intermediate) + layout.width();
-        (shape.layers * width + shape.hidden) * rows * size_of::<f32>()
-    }
-}
