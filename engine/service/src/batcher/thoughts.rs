@@ -58,13 +58,6 @@ struct Pending<C> {
     context: C,
 }
 
-impl<C> Pending<C> {
-    /// Tokens that run to open its thought: what the prompt shares with others has run.
-    fn tokens(&self) -> usize {
-        self.task.job.tokens().saturating_sub(self.pass.cached_prompt_tokens as usize)
-    }
-}
-
 /// An input that has a place, and what its thought is to be like.
 struct Opening<C> {
     task: Task,
@@ -151,7 +144,7 @@ impl<E: Embedder> Thoughts<E> {
     pub(super) fn open(&mut self, embedder: &mut E, queue_tokens: usize) -> bool {
         let mut tokens = 0;
         while let Some(next) = self.next_to_open() {
-            tokens += self.waiting[next].tokens();
+            tokens += self.waiting[next].task.job.tokens();
             if tokens > PIECE_TOKENS && !self.opening.is_empty() {
                 break;
             }
