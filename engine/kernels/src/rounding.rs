@@ -84,10 +84,7 @@ unsafe fn quantise_wide(values: *const f32, stride: usize, blocks: usize, slot: 
         let ones = _mm512_set1_epi16(1);
         // Of a quad the middle two change places.
         let order = _mm512_set1_epi64(0x0706_0302_0504_0100);
-        let order = _mm512_add_epi8(
-            order,
-            _mm512_set4_epi32(0x0808_0808, 0x0808_0808, 0, 0),
-        );
+        let order = _mm512_add_epi8(order, _mm512_set4_epi32(0x0808_0808, 0x0808_0808, 0, 0));
         let rows = rows(values, stride, slot.width);
         let mask = mask(slot.width);
         for block in 0..blocks {
@@ -150,10 +147,7 @@ unsafe fn round(rows: &[*const f32; TILE], block: usize, limit: f32) -> Rounded 
         let is_some = _mm256_cmp_ps_mask::<_CMP_GT_OQ>(largest, _mm256_setzero_ps());
         let inverse = _mm256_maskz_div_ps(is_some, limits, largest);
         let mut inverses = [0.0; TILE];
-        _mm256_storeu_ps(
-            inverses.as_mut_ptr(),
-            _mm256_min_ps(inverse, _mm256_set1_ps(f32::MAX)),
-        );
+        _mm256_storeu_ps(inverses.as_mut_ptr(), _mm256_min_ps(inverse, _mm256_set1_ps(f32::MAX)));
         let mut quants = [[_mm512_setzero_si512(); 2]; TILE];
         for (row, (quants, inverse)) in quants.iter_mut().zip(inverses).enumerate() {
             for (half, quants) in quants.iter_mut().enumerate() {

@@ -6,7 +6,7 @@ use super::{
     decoder::{check, turn},
     factors::Linear,
     forest::Placed,
-    pass::{Additions, Rows, by_rows, widths},
+    pass::{Additions, Rows, by_rows, by_units, widths},
     product::{Product, Term, run},
     tape::LayerTape,
 };
@@ -295,7 +295,7 @@ impl Back<'_> {
             qkv: Rows::read(&tape.qkv, width).address(),
             mixed: self.mixed.address(),
         };
-        member.share(segments.len() * shape.kv_heads, 1, |unit, _| {
+        by_units(member, segments.len() * shape.kv_heads, |unit| {
             let (segment, kv_head) = (unit / shape.kv_heads, unit % shape.kv_heads);
             // SAFETY: the rows are there; a unit writes its own rows, heads and part of `before`.
             unsafe {
@@ -307,7 +307,7 @@ impl Back<'_> {
             }
         });
         // Ancestors' slopes, one descendant after the other, so that sums have one order.
-        member.share(shape.kv_heads, 1, |kv_head, _| {
+        by_units(member, shape.kv_heads, |kv_head| {
             for (index, segment) in segments.iter().enumerate() {
                 // SAFETY: a key-value head's columns are one thread's, and no product runs.
                 unsafe { self.add_before(segment, kv_head, self.before_of(index, kv_head)) };

@@ -6,7 +6,7 @@ use super::{
     FactorLayout, Forest, Tape,
     attention::{Attention, Scratch},
     factors::Linear,
-    pass::{Additions, Rows, by_rows, widths},
+    pass::{Additions, Rows, by_rows, by_units, widths},
     product::{Packed, Right, run},
     tape::LayerTape,
 };
@@ -322,7 +322,7 @@ impl There<'_> {
         let attention =
             Attention { shape, kernels, qkv: tape.qkv.address(), mixed: tape.mixed.address() };
         let segments = self.forest.segments();
-        member.share(segments.len() * shape.kv_heads, 1, |unit, _| {
+        by_units(member, segments.len() * shape.kv_heads, |unit| {
             let (segment, kv_head) = (&segments[unit / shape.kv_heads], unit % shape.kv_heads);
             // SAFETY: the rows are there, and every unit writes its own rows and heads.
             unsafe { attention.mix(segment, kv_head, scratch) };

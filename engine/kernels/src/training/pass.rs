@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{DecoderShape, buffer::Shared, team::Member};
 
-/// Rows of one task of the phases that go row by row.
+/// The fewest rows of a task of the phases that go row by row.
 const TASK_ROWS: usize = 16;
 
 /// A matrix of rows that threads share.
@@ -236,6 +236,11 @@ pub(super) fn by_rows(
     mut work: impl FnMut(std::ops::Range<usize>),
 ) {
     member.share(count, TASK_ROWS, |start, end| work(start..end));
+}
+
+/// Shares `total` units out one by one and waits until all are done.
+pub(super) fn by_units(member: &Member<'_>, total: usize, mut work: impl FnMut(usize)) {
+    member.share(total, 1, |start, end| (start..end).for_each(&mut work));
 }
 
 /// Widths of queries, of keys, and of both with the values.

@@ -1,6 +1,9 @@
 //! Products of f32 matrices, shared out in panels of columns and blocks of rows.
 
-use super::tile::{COLUMNS_MAX, ROWS_MAX, Tile, TileInput, VECTORS};
+use super::{
+    pass::by_units,
+    tile::{COLUMNS_MAX, ROWS_MAX, Tile, TileInput, VECTORS},
+};
 use crate::{buffer::Shared, team::Member};
 
 /// Rows that go through a panel of columns together: their left values stay in the second-level
@@ -102,7 +105,7 @@ pub(super) unsafe fn run(
     scratch: &mut Vec<f32>,
 ) {
     let items: usize = products.iter().map(|product| product.items(tiles)).sum();
-    member.share(items, 1, |item, _| {
+    by_units(member, items, |item| {
         let mut item = item;
         for product in products {
             let own = product.items(tiles);
