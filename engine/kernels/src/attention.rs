@@ -78,7 +78,8 @@ unsafe fn attend_rows<V: Lanes, E: Element, const R: usize>(tile: &AttentionTile
             let count = (end - first).min(PAGE);
             let columns = count.next_multiple_of(16);
             let table = scores.as_mut_ptr().cast::<f32>();
-            let factors = Factors { a: tile.queries, a_stride: width, b: keys, b_stride: PAGE, ahead };
+            let factors =
+                Factors { a: tile.queries, a_stride: width, b: keys, b_stride: PAGE, ahead };
             multiply::<V, E, R>(factors, (width, columns), table, PAGE);
             for row in 0..R {
                 let seen = tile.visible[row].saturating_sub(first).min(PAGE);

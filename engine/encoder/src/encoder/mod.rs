@@ -370,8 +370,9 @@ impl Embedder for Encoder {
     /// With the interface `reencode`: of the thoughts that go on for long enough, runs the one
     /// that is furthest behind under the embedding adapter, if that is [`CATCH_UP_TOKENS`].
     fn catch_up(&mut self, thoughts: &mut [&mut ModelThought]) -> Result<bool, EncoderError> {
-        let goes_on =
-            |thought: &&mut &mut ModelThought| thought.behind() + thought.left() > 2 * CATCH_UP_TOKENS;
+        let goes_on = |thought: &&mut &mut ModelThought| {
+            thought.behind() + thought.left() > 2 * CATCH_UP_TOKENS
+        };
         let behind = thoughts.iter_mut().filter(goes_on).max_by_key(|thought| thought.behind());
         let Some(thought) = behind.filter(|thought| thought.behind() >= CATCH_UP_TOKENS) else {
             return Ok(false);

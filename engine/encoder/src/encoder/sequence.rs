@@ -145,8 +145,7 @@ pub(crate) fn run_to_queries(
         return Ok(model.query_states(&mut caches));
     }
     let chunks = next_chunks(sequences);
-    let tokens: Vec<u32> =
-        sequences.iter().flat_map(|sequence| sequence.rest()).copied().collect();
+    let tokens: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.rest()).copied().collect();
     let queries = &model.adapters.queries;
     let (rows, count) = (model.backbone.embed(&tokens), queries.count());
     let mut parts = Vec::with_capacity(2 * sequences.len());
