@@ -19,9 +19,9 @@ use crate::{
 pub(crate) const QUANTISERS: [unsafe fn(*const f32, usize, usize, &Slot); 2] =
     [quantise, quantise_wide];
 
-/// A block of eight rows as integers, and each row's scale.
+/// A block of eight rows as integers, half after half, and each row's scale.
 struct Rounded {
-    quants: [[__m512i; 2]; TILE],
+    quants: [[__m512i; TILE]; 2],
     scales: __m256,
 }
 
@@ -39,13 +39,13 @@ unsafe fn quantise(values: *const f32, stride: usize, blocks: usize, slot: &Slot
         let evens = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
         let odds = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
         for block in 0..blocks {
-            let Rounded { quants: q, scales } = round(&rows, block, 127.0);
+            let Rounded { quants, scales } = round(&rows, block, 127.0);
             let to = slot.quants.add(block * BLOCK * slot.width);
             let mut sums = _mm512_setzero_si512();
-            for half in 0..2 {
+            for (half, q) in quants.iter().enumerate() {
                 let pack = |first: usize| {
-                    let low = _mm512_packs_epi32(q[first][half], q[first + 1][half]);
-                    let high = _mm512_packs_epi32(q[first + 2][half], q[first + 3][half]);
+                    let low = _mm512_packs_epi32(q[first], q[first + 1]);
+                    let high = _mm512_packs_epi32(q[first + 2], q[first + 3]);
                     _mm512_packs_epi16(low, high)
                 };
                 let (low, high) = (pack(0), pack(4));
@@ -88,12 +88,12 @@ unsafe fn quantise_wide(values: *const f32, stride: usize, blocks: usize, slot: 
         let rows = rows(values, stride, slot.width);
         let mask = mask(slot.width);
         for block in 0..blocks {
-            let Rounded { quants: q, scales } = round(&rows, block, 32767.0);
+            let Rounded { quants, scales } = round(&rows, block, 32767.0);
             let to = slot.quants.add(block * BLOCK * 2 * slot.width);
             let mut sums = _mm512_setzero_si512();
-            for half in 0..2 {
+            for (half, q) in quants.iter().enumerate() {
                 let pack = |first: usize| {
-                    let pair = _mm512_packs_epi32(q[first][half], q[first + 1][half]);
+                    let pair = _mm512_packs_epi32(q[first], q[first + 1]);
                     _mm512_shuffle_epi8(pair, order)
                 };
                 let [ab, cd, ef, gh] = [pack(0), pack(2), pack(4), pack(6)];
@@ -148,11 +148,12 @@ unsafe fn round(rows: &[*const f32; TILE], block: usize, limit: f32) -> Rounded 
         let inverse = _mm256_maskz_div_ps(is_some, limits, largest);
         let mut inverses = [0.0; TILE];
         _mm256_storeu_ps(inverses.as_mut_ptr(), _mm256_min_ps(inverse, _mm256_set1_ps(f32::MAX)));
-        let mut quants = [[_mm512_setzero_si512(); 2]; TILE];
-        for (row, (quants, inverse)) in quants.iter_mut().zip(inverses).enumerate() {
-            for (half, quants) in quants.iter_mut().enumerate() {
+        let mut quants = [[_mm512_setzero_si512(); TILE]; 2];
+        for (half, quants) in quants.iter_mut().enumerate() {
+            for (row, quants) in quants.iter_mut().enumerate() {
                 let values = _mm512_loadu_ps(rows[row].add(block * BLOCK + half * 16));
-                *quants = _mm512_cvtps_epi32(_mm512_mul_ps(values, _mm512_set1_ps(inverse)));
+                let inverse = _mm512_set1_ps(inverses[row]);
+                *quants = _mm512_cvtps_epi32(_mm512_mul_ps(values, inverse));
             }
         }
         Rounded { quants, scales: _mm256_div_ps(largest, limits) }
