@@ -132,7 +132,7 @@ impl Model {
                 }
                 qkv.push(out);
             }
-            for row in 0..stream.len() {
+            for (row, stream) in stream.iter_mut().enumerate() {
                 let mut mixed = vec![0.0; queries];
                 for head in 0..shape.heads {
                     let part = |at: usize, column: usize| &qkv[at][column..column + dim];
@@ -151,7 +151,7 @@ impl Model {
                 }
                 let mut out = linear(&parts[2], &mixed);
                 add(3, &mixed, &mut out);
-                let middle: Vec<f64> = stream[row].iter().zip(&out).map(|(a, b)| a + b).collect();
+                let middle: Vec<f64> = stream.iter().zip(&out).map(|(a, b)| a + b).collect();
                 let normed = norm(&middle, &parts[3]);
                 let mut gate = linear(&parts[4], &normed);
                 add(4, &normed, &mut gate);
@@ -161,7 +161,7 @@ impl Model {
                     gate.iter().zip(&up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
                 let mut out = linear(&parts[6], &gated);
                 add(6, &gated, &mut out);
-                stream[row] = middle.iter().zip(&out).map(|(a, b)| a + b).collect();
+                *stream = middle.iter().zip(&out).map(|(a, b)| a + b).collect();
             }
         }
         stream.iter().map(|row| norm(row, &self.norm)).collect()
