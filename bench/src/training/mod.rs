@@ -56,7 +56,8 @@ pub(crate) struct TrainingArguments {
     /// The most tokens of a text's content; the template comes on top.
     #[arg(long, value_name = "N", default_value_t = 64)]
     content_tokens: usize,
-    /// Positions of one forward pass, padding included.
+    /// Positions of one forward pass at most: the peer's with padding, ours with shared beginnings
+    /// once.
     #[arg(long, value_name = "N", default_value_t = 1_024)]
     pass_tokens: usize,
     /// Timed steps of each; one more comes first and is not counted.

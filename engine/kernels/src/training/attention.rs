@@ -76,22 +76,8 @@ impl Attention<'_> {
         // SAFETY: the caller's promise; keys are gathered and the scores have room.
         unsafe {
             let queries = self.qkv.at(segment.rows.start * width + head * dim);
-            let product = Product {
-                rows,
-                columns: seen,
-                terms: vec![Term {
-                    left: queries,
-                    left_row: width,
-                    left_step: 1,
-                    depth: dim,
-                    right: Right::Columns { start: scratch.keys.as_ptr(), step: dim },
-                }],
-                scale: 1.0,
-                start: None,
-                out: Shared::of(&mut scratch.scores),
-                out_row: seen,
-                out_column: 1,
-            };
+            let keys = scratch.keys.as_ptr();
+            let product = self.scores(segment, (queries, width), keys, &mut scratch.scores);
             product.compute(&self.kernels.tiles, &mut scratch.panels);
         }
         for row in 0..rows {
@@ -131,6 +117,30 @@ impl Attention<'_> {
                 };
                 product.compute(&self.kernels.tiles, &mut scratch.panels);
             }
+        }
+    }
+
+    /// A segment's rows of one head, at an address and so far apart, times the transpose of
+    /// `[seen, head_dim]`: `[rows, seen]`.
+    fn scores(
+        &self,
+        segment: &Placed,
+        (left, left_row): (*const f32, usize),
+        right: *const f32,
+        out: &mut [f32],
+    ) -> Product<'static> {
+        let (rows, dim) = (segment.rows.len(), self.shape.head_dim);
+        let seen = segment.position + rows;
+        let right = Right::Columns { start: right, step: dim };
+        Product {
+            rows,
+            columns: seen,
+            terms: vec![Term { left, left_row, left_step: 1, depth: dim, right }],
+            scale: 1.0,
+            start: None,
+            out: Shared::of(out),
+            out_row: seen,
+            out_column: 1,
         }
     }
 
@@ -198,22 +208,8 @@ impl Attention<'_> {
                     .compute(tiles, &mut scratch.panels);
 
                 // The shares' slopes, then the scores', where the scores were.
-                let product = Product {
-                    rows,
-                    columns: seen,
-                    terms: vec![Term {
-                        left: mixed,
-                        left_row: queries,
-                        left_step: 1,
-                        depth: dim,
-                        right: Right::Columns { start: scratch.values.as_ptr(), step: dim },
-                    }],
-                    scale: 1.0,
-                    start: None,
-                    out: Shared::of(&mut scratch.scores),
-                    out_row: seen,
-                    out_column: 1,
-                };
+                let values = scratch.values.as_ptr();
+                let product = self.scores(segment, (mixed, queries), values, &mut scratch.scores);
                 product.compute(tiles, &mut scratch.panels);
                 for row in 0..rows {
                     let visible = before + row + 1;

@@ -64,7 +64,8 @@ pub struct Stage {
     /// Steps of linear rise to it; a cosine falls to a tenth of it afterwards.
     #[serde(default)]
     pub warmup: usize,
-    /// Positions of one forward pass, padding included.
+    /// Positions of one forward pass at most, padding included; where beginnings that texts share
+    /// run once, they count once.
     #[serde(default = "default_pass_tokens")]
     pub pass_tokens_max: usize,
     /// Encodes in two rounds, so that a step's memory is that of one pass (GradCache,

@@ -168,8 +168,8 @@ fn embed_step(
         }
         return;
     }
-    // GradCache (arXiv 2101.06983). The first pass, of the longest texts, keeps what its
-    // gradient needs: one pass has to fit anyway, and it need not run again.
+    // GradCache (arXiv 2101.06983). The first pass keeps what its gradient needs: one pass has to
+    // fit anyway, and it need not run again.
     let Some((first, others)) = batches.split_first() else { return };
     let kept = student.embed(first).embeddings;
     let frozen = student.frozen();
