@@ -12,6 +12,7 @@ use crate::{
     adapter::{HostTensors, parameter, to_host},
     checkpoint::HostTensor,
     error::EncoderError,
+    lexicon::Lexicon,
     queries::take_tensor,
 };
 
@@ -48,6 +49,8 @@ pub struct Pooler {
     pub queries: Option<Projection>,
     /// Maps the mean of the content's and thought's states; none leaves it as it is.
     pub mean: Option<Projection>,
+    /// Makes the embedding's last dimensions, if there is one.
+    pub lexicon: Option<Lexicon>,
 }
 
 impl Pooling {
@@ -118,7 +121,7 @@ impl Projection {
 impl Pooler {
     /// Pools without any projection.
     pub(crate) fn plain() -> Self {
-        Self { queries: None, mean: None }
+        Self { queries: None, mean: None, lexicon: None }
     }
 
     /// Draws projections to `dimension` for the parts that `pooling` uses: uniform in
@@ -144,14 +147,15 @@ impl Pooler {
         Self {
             mean: pooling.uses_mean().then(|| draw(false)),
             queries: pooling.uses_queries().then(|| draw(pooling.uses_mean())),
+            lexicon: None,
         }
     }
 
-    /// Takes the projections, if there are any, out of a head's tensors.
+    /// Takes the projections and the lexicon, if there are any, out of a head's tensors.
     pub(crate) fn take(
         tensors: &mut HostTensors,
         pooling: Pooling,
-        hidden: usize,
+        (vocabulary, hidden): (usize, usize),
         device: &Device,
     ) -> Result<Self, String> {
         let queries = Projection::take(tensors, "project.queries", hidden, device)?;
@@ -172,10 +176,11 @@ impl Pooler {
                 width(&mean)
             ));
         }
-        Ok(Self { queries, mean })
+        let lexicon = Lexicon::take(tensors, vocabulary, hidden, device)?;
+        Ok(Self { queries, mean, lexicon })
     }
 
-    /// Puts the projections into a head's tensors.
+    /// Puts the projections and the lexicon into a head's tensors.
     pub(crate) fn put(&self, tensors: &mut HostTensors) {
         if let Some(projection) = &self.queries {
             projection.put(tensors, "project.queries");
@@ -183,15 +188,20 @@ impl Pooler {
         if let Some(projection) = &self.mean {
             projection.put(tensors, "project.mean");
         }
+        if let Some(lexicon) = &self.lexicon {
+            lexicon.put(tensors);
+        }
     }
 
     /// Length of the embeddings.
     pub fn dimension(&self, hidden: usize) -> usize {
         self.mean.as_ref().or(self.queries.as_ref()).map_or(hidden, Projection::dimension)
+            + self.lexicon.as_ref().map_or(0, Lexicon::dimension)
     }
 
     /// Pools `[inputs, K, hidden]` query states and `[inputs, hidden]` means, of which
-    /// `pooling` says what is used, to embeddings `[inputs, dimension]`, not normalised.
+    /// `pooling` says what is used, and the lexicon's sums, `[inputs, hidden]`, to embeddings
+    /// `[inputs, dimension]`, not normalised.
     ///
     /// # Panics
     /// Panics when a part that is used is not given.
@@ -200,6 +210,7 @@ impl Pooler {
         pooling: Pooling,
         query_states: Option<Tensor<3>>,
         means: Option<Tensor<2>>,
+        bags: Option<Tensor<2>>,
     ) -> Tensor<2> {
         let project = |projection: &Option<Projection>, rows: Tensor<2>| match projection {
             Some(projection) => projection.apply(rows),
@@ -212,12 +223,25 @@ impl Pooler {
         let mean = pooling
             .uses_mean()
             .then(|| project(&self.mean, means.expect("pooling that uses means is given them")));
-        match (queries, mean) {
+        let states = match (queries, mean) {
             (Some(queries), Some(mean)) => queries + mean,
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => unreachable!("every pooling uses at least one part"),
+        };
+        match &self.lexicon {
+            Some(lexicon) => {
+                let words = lexicon.part(bags.expect("a lexicon is given sums"));
+                Tensor::cat(vec![unit_rows(states), words], 1)
+            }
+            None => states,
         }
     }
+}
+
+/// Scales rows to length 1; those of zeros stay.
+pub fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
+    let norm = rows.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
+    rows / norm
 }
 
 /// Scales a vector to length 1.
@@ -252,7 +276,7 @@ mod tests {
     #[track_caller]
     fn check(pooler: &Pooler, pooling: Pooling, want: &[f32]) {
         let (states, means) = parts();
-        let pooled = pooler.pool(pooling, Some(states), Some(means)).into_data();
+        let pooled = pooler.pool(pooling, Some(states), Some(means), None).into_data();
         assert_eq!(pooled.try_to_vec::<f32>().expect("f32"), want);
     }
 
@@ -281,16 +305,31 @@ mod tests {
             .collect();
         let device = Device::flex();
         let refused =
-            Pooler::take(&mut both.clone(), Pooling::Mean, 2, &device).expect_err("stray");
+            Pooler::take(&mut both.clone(), Pooling::Mean, (3, 2), &device).expect_err("stray");
         assert!(refused.contains("`mean` does not use"), "{refused}");
-        let pooler = Pooler::take(&mut both, Pooling::QueriesAndMean, 2, &device).expect("valid");
+        let pooler = Pooler::take(&mut both, Pooling::QueriesAndMean, (3, 2), &device).expect("valid");
         check(&pooler, Pooling::QueriesAndMean, &[5.5 - 9.5]);
         assert_eq!(pooler.dimension(2), 1);
 
         let mut one: HostTensors = projections("queries", [1.0, 1.0]).into_iter().collect();
         let refused =
-            Pooler::take(&mut one, Pooling::QueriesAndMean, 2, &device).expect_err("uneven");
+            Pooler::take(&mut one, Pooling::QueriesAndMean, (3, 2), &device).expect_err("uneven");
         assert!(refused.contains("must agree"), "{refused}");
+    }
+
+    #[test]
+    fn a_lexicon_stands_beside_the_states() {
+        let device = Device::flex();
+        let projection = HostTensor { shape: vec![1, 2], values: vec![-3.0, 0.0] };
+        let lexicon = Lexicon::new(vec![1.0; 3], projection, 0.5, &device);
+        let pooler = Pooler { lexicon: Some(lexicon), ..Pooler::plain() };
+        assert_eq!(pooler.dimension(2), 3);
+        let bags = Tensor::from_data(TensorData::new(vec![7.0_f32, 0.0], [1, 2]), &device);
+        let means = Tensor::from_data(TensorData::new(vec![30.0_f32, 40.0], [1, 2]), &device);
+        let pooled = pooler.pool(Pooling::Mean, None, Some(means), Some(bags)).into_data();
+        let pooled = pooled.try_to_vec::<f32>().expect("f32");
+        let near = pooled.iter().zip([0.6, 0.8, -0.5]).all(|(got, want)| (got - want).abs() < 1e-6);
+        assert!(near, "{pooled:?}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Adapters {
     pub queries: Queries,
     /// The gate.
     pub gate: Gate,
-    /// Pooling's projections.
+    /// Pooling's projections and lexicon.
     pub pooler: Pooler,
     /// Hex SHA-256 over the files, or over the seed of fresh adapters.
     #[module(skip)]
@@ -231,7 +231,12 @@ impl Head {
                 GateForm { input: manifest.gate_input, activation: manifest.gate_activation },
                 device,
             )?,
-            pooler: Pooler::take(tensors, manifest.pooling, hidden, device)?,
+            pooler: Pooler::take(
+                tensors,
+                manifest.pooling,
+                (config.vocab_size, hidden),
+                device,
+            )?,
         };
         match tensors.keys().next() {
             Some(name) => Err(format!("tensor {name} is unknown")),

@@ -84,6 +84,11 @@ impl Sight {
         self.spots.len()
     }
 
+    /// Tells whether the prompt's token `index` stands for pixels.
+    pub fn stands_for_pixels(&self, index: usize) -> bool {
+        self.spots.binary_search(&index).is_ok()
+    }
+
     /// The position of the prompt's token `index`, or of the text that follows the prompt.
     pub fn position(&self, index: usize) -> Position {
         match self.positions.get(index) {

@@ -163,8 +163,8 @@ impl Encoder {
         let interface = self.interface();
         let (sequences, states) = self.run_wave(prompts)?;
         let scores = self.model.gate_scores(states.clone())?;
-        let means: Vec<Vec<f32>> = sequences.iter().map(|(s, _)| s.sum.mean()).collect();
-        let embeddings = self.model.embed(Some(states), &means)?;
+        let run: Vec<&Sequence> = sequences.iter().map(|(sequence, _)| sequence).collect();
+        let embeddings = self.model.embed(Some(states), &run)?;
         let query_tokens = self.model.adapters.queries.count() as u32;
         let directs = prompts.iter().zip(sequences).zip(scores.into_iter().zip(embeddings)).map(
             |((prompt, (sequence, reused)), (gate_score, embedding))| Direct {
@@ -201,9 +201,9 @@ impl Encoder {
             run(&self.model, role, sequences)?;
             None
         };
-        let means: Vec<Vec<f32>> = sequences.iter().map(|s| s.sum.mean()).collect();
         let query_tokens = states.as_ref().map_or(0, |states| states.dims()[1] as u32);
-        let embeddings = self.model.embed(states, &means)?;
+        let run: Vec<&Sequence> = sequences.iter().map(|sequence| &**sequence).collect();
+        let embeddings = self.model.embed(states, &run)?;
         Ok(embeddings.into_iter().map(|embedding| (embedding, query_tokens)).collect())
     }
 

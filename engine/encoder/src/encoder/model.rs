@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::sequence::host_values;
+use super::{Sequence, sequence::host_values};
 use crate::{
     adapter::{Adapters, Lora},
     backbone::{Backbone, KvCache, PreparedLora, Span},
@@ -72,21 +72,26 @@ impl Model {
         states.reshape([inputs, count, self.backbone.config().hidden_size])
     }
 
-    /// Pools query states and means into unit vectors. `states` may be left out when
-    /// pooling does not use them.
+    /// Pools the query states and all else of sequences that have run into unit vectors.
+    /// `states` may be left out when pooling does not use them.
     ///
     /// # Errors
     /// Fails when a vector has no direction or is not finite.
     pub(crate) fn embed(
         &self,
         states: Option<Tensor<3>>,
-        means: &[Vec<f32>],
+        sequences: &[&Sequence],
     ) -> Result<Vec<Vec<f32>>, EncoderError> {
         let hidden = self.backbone.config().hidden_size;
-        let means = TensorData::new(means.concat(), [means.len(), hidden]);
+        let means: Vec<f32> = sequences.iter().flat_map(|sequence| sequence.sum.mean()).collect();
+        let means = TensorData::new(means, [sequences.len(), hidden]);
         let means = Tensor::<2>::from_data(means, self.backbone.device());
-        let pooling = self.adapters.manifest.pooling;
-        let pooled = self.adapters.pooler.pool(pooling, states, Some(means));
+        let Adapters { manifest, pooler, .. } = &self.adapters;
+        let bags = pooler.lexicon.as_ref().map(|lexicon| {
+            let words: Vec<Vec<u32>> = sequences.iter().map(|sequence| sequence.words()).collect();
+            lexicon.bags(&words, |ids| self.backbone.embed(ids))
+        });
+        let pooled = pooler.pool(manifest.pooling, states, Some(means), bags);
         let [_, dimension] = pooled.dims();
         host_values(pooled)?.chunks_exact(dimension).map(|row| unit(row.to_vec())).collect()
     }

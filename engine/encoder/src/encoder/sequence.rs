@@ -69,6 +69,15 @@ impl Sequence {
         self.tokens.len() - self.cache.len()
     }
 
+    /// The tokens that are pooled, but for those that stand for pixels.
+    pub(crate) fn words(&self) -> Vec<u32> {
+        let is_word =
+            |at: &usize| self.sight.as_ref().is_none_or(|sight| !sight.stands_for_pixels(*at));
+        let count = self.tokens.len();
+        let pooled = self.pooled.iter().flat_map(|range| range.start..range.end.min(count));
+        pooled.filter(is_word).map(|at| self.tokens[at]).collect()
+    }
+
     /// Tokens that have not run.
     fn rest(&self) -> &[u32] {
         &self.tokens[self.cache.len()..]

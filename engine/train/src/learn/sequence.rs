@@ -26,6 +26,12 @@ impl Sequence {
     pub fn is_pooled(&self, position: usize) -> bool {
         position > 0 && (self.content.contains(&position) || self.thought.contains(&position))
     }
+
+    /// The tokens that are pooled.
+    pub fn words(&self) -> Vec<u32> {
+        let pooled = (0..self.tokens.len()).filter(|&position| self.is_pooled(position));
+        pooled.map(|position| self.tokens[position]).collect()
+    }
 }
 
 /// A thought as it was decoded.

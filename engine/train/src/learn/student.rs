@@ -11,6 +11,7 @@ use twn_encoder::{
     Checkpoint,
     adapter::{Adapters, Interface, Lora},
     backbone::{Backbone, PaddedInput},
+    unit_rows,
 };
 
 use super::{
@@ -157,7 +158,12 @@ impl Student {
     pub fn embed(&self, batch: &Batch<'_>) -> Embedded {
         let (means, states) = self.pooled(batch);
         let pooling = self.adapters.manifest.pooling;
-        let pooled = self.adapters.pooler.pool(pooling, Some(states.clone()), Some(means));
+        let pooler = &self.adapters.pooler;
+        let bags = pooler.lexicon.as_ref().map(|lexicon| {
+            let words: Vec<Vec<u32>> = batch.sequences.iter().map(|one| one.words()).collect();
+            lexicon.bags(&words, |ids| self.backbone.embed(ids)).detach()
+        });
+        let pooled = pooler.pool(pooling, Some(states.clone()), Some(means), bags);
         Embedded { embeddings: unit_rows(pooled), query_states: states }
     }
 
@@ -304,10 +310,4 @@ impl Student {
         let sum = (logits - largest.clone()).exp().sum_dim(1).log() + largest;
         (own - sum).squeeze_dim(1)
     }
-}
-
-/// Scales rows to length 1.
-fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
-    let norm = rows.clone().square().sum_dim(1).add_scalar(1e-12).sqrt();
-    rows / norm
 }
