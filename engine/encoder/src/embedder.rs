@@ -35,7 +35,7 @@ pub struct EncoderInfo {
     pub device: String,
     /// `cache` or `reencode`.
     pub interface: &'static str,
-    /// `queries`, `mean` or `queries+mean`.
+    /// `queries`, `mean` or `queries+mean`, each perhaps with `+lexicon`.
     pub pooling: &'static str,
     /// Number of embedding-query tokens.
     pub embedding_queries: usize,

@@ -96,9 +96,7 @@ impl Lexicon {
             first = own.end;
             match own.is_empty() {
                 true => Tensor::zeros([1, hidden], &device),
-                false => {
-                    weights.clone().slice([0..1, own.clone()]).matmul(rows.clone().slice(own))
-                }
+                false => weights.clone().slice([0..1, own.clone()]).matmul(rows.clone().slice(own)),
             }
         });
         Tensor::cat(sums.collect(), 0)

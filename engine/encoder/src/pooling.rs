@@ -193,6 +193,17 @@ impl Pooler {
         }
     }
 
+    /// What the embedding is made of, in a word: the name of `pooling`, and of the lexicon if
+    /// there is one.
+    pub(crate) fn describe(&self, pooling: Pooling) -> &'static str {
+        match (pooling, &self.lexicon) {
+            (_, None) => pooling.name(),
+            (Pooling::Queries, Some(_)) => "queries+lexicon",
+            (Pooling::Mean, Some(_)) => "mean+lexicon",
+            (Pooling::QueriesAndMean, Some(_)) => "queries+mean+lexicon",
+        }
+    }
+
     /// Length of the embeddings.
     pub fn dimension(&self, hidden: usize) -> usize {
         self.mean.as_ref().or(self.queries.as_ref()).map_or(hidden, Projection::dimension)
@@ -307,7 +318,8 @@ mod tests {
         let refused =
             Pooler::take(&mut both.clone(), Pooling::Mean, (3, 2), &device).expect_err("stray");
         assert!(refused.contains("`mean` does not use"), "{refused}");
-        let pooler = Pooler::take(&mut both, Pooling::QueriesAndMean, (3, 2), &device).expect("valid");
+        let pooler =
+            Pooler::take(&mut both, Pooling::QueriesAndMean, (3, 2), &device).expect("valid");
         check(&pooler, Pooling::QueriesAndMean, &[5.5 - 9.5]);
         assert_eq!(pooler.dimension(2), 1);
 

@@ -46,8 +46,8 @@ fn fresh_adapters_leave_the_bare_backbones_mean() {
 #[test]
 fn embeddings_follow_interface_and_pooling() {
     for interface in INTERFACES {
-        for pooling in POOLINGS {
-            let setup = Setup { interface, pooling, ..Setup::with_adapters() };
+        for (pooling, lexicon) in POOLINGS.into_iter().flat_map(|one| [(one, false), (one, true)]) {
+            let setup = Setup { interface, pooling, lexicon, ..Setup::with_adapters() };
             let (mut encoder, reference) = (setup.load(), setup.reference());
             let prompt = prepare(&encoder, TEXTS[0]);
             let got = direct(&mut encoder, &prompt);
@@ -68,8 +68,9 @@ fn embeddings_follow_interface_and_pooling() {
 
 #[test]
 fn batches_equal_singles() {
-    for interface in INTERFACES {
-        let setup = Setup { interface, pooling: "queries+mean", ..Setup::with_adapters() };
+    for (interface, lexicon) in INTERFACES.into_iter().zip([false, true]) {
+        let pooling = "queries+mean";
+        let setup = Setup { interface, pooling, lexicon, ..Setup::with_adapters() };
         let mut encoder = setup.load();
         let prompts = prompts(&encoder);
         let batch = encoder.direct(&prompts.iter().collect::<Vec<_>>()).expect("runs");

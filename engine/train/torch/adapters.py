@@ -106,6 +106,8 @@ class Adapters(torch.nn.Module):
         self.reasoning.load(folder / "reasoning")
         self.embedding.load(folder / "embedding")
         stored = load_file(folder / "head.safetensors")
+        if any(name.startswith("lexicon.") for name in stored):
+            raise SystemExit(f"{folder} has a lexicon, which is added after training: begin without it")
         for name, part in self.head().items():
             part.copy_(stored[name])
 
@@ -114,7 +116,7 @@ def write_folder(state, like, out):
     """Writes a saved state as a folder of adapters. `like` is a folder of the same plan,
     whose manifest is taken over, and the form of its gate where the state has none: one that a
     fit begins with, and that scores every input 0.5. `twn train gate` fits it, or chooses the
-    threshold of a fitted one (`--fitted`)."""
+    threshold of a fitted one (`--fitted`). Its lexicon is left out: `twn train lexicon` fits one."""
     like, out = pathlib.Path(like), pathlib.Path(out)
     stored = load_file(state)
     for adapter in ("reasoning", "embedding"):
@@ -125,6 +127,7 @@ def write_folder(state, like, out):
         config = (like / adapter / "adapter_config.json").read_text()
         (out / adapter / "adapter_config.json").write_text(config)
     head = load_file(like / "head.safetensors")
+    head = {k: v for k, v in head.items() if not k.startswith("lexicon.")}
     head |= {k: v for k, v in stored.items() if not k.startswith(("reasoning.", "embedding."))}
     if "gate.inner.weight" not in stored:
         inner = head["gate.inner.weight"]

@@ -53,6 +53,8 @@ def main():
         lost.append(gone)
     save_file(made, out / STORED)
     heads = [load_file(folder / "head.safetensors") for folder in (first, second)]
+    if any(name.startswith("lexicon.") for head in heads for name in head):
+        sys.exit("lexicons are not averaged: average first, then fit one")
     for name, value in heads[1].items():
         if not name.startswith("gate."):
             mean = shares[0] * heads[0][name].float() + shares[1] * value.float()

@@ -231,12 +231,7 @@ impl Head {
                 GateForm { input: manifest.gate_input, activation: manifest.gate_activation },
                 device,
             )?,
-            pooler: Pooler::take(
-                tensors,
-                manifest.pooling,
-                (config.vocab_size, hidden),
-                device,
-            )?,
+            pooler: Pooler::take(tensors, manifest.pooling, (config.vocab_size, hidden), device)?,
         };
         match tensors.keys().next() {
             Some(name) => Err(format!("tensor {name} is unknown")),

@@ -161,7 +161,7 @@ fn describe_encoder(
         note: note(adapters, options.adapters.is_some()),
         device: describe_execution(options, backbone),
         interface: manifest.interface.name(),
-        pooling: manifest.pooling.name(),
+        pooling: adapters.pooler.describe(manifest.pooling),
         embedding_queries: manifest.queries,
         gate_threshold: manifest.gate_threshold,
         gate_curve: manifest.gate_curve.clone(),

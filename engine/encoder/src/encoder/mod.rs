@@ -70,6 +70,19 @@ impl Encoder {
         self.model.backbone.decoder().map(|decoder| decoder.pool().free_pages())
     }
 
+    /// Tokens that there are.
+    pub fn vocabulary(&self) -> usize {
+        self.model.backbone.config().vocab_size
+    }
+
+    /// The backbone's input embeddings of tokens, `[tokens, hidden]`. For fitting a lexicon.
+    ///
+    /// # Panics
+    /// Panics when an id is outside the vocabulary or there is none.
+    pub fn embed_tokens(&self, tokens: &[u32]) -> Tensor<2> {
+        self.model.backbone.embed(tokens)
+    }
+
     fn interface(&self) -> Interface {
         self.model.adapters.manifest.interface
     }

@@ -10,8 +10,8 @@ use burn::{
 use serde_json::Value;
 use tempfile::TempDir;
 use twn_encoder::{
-    Checkpoint, Content, Context, Direct, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions,
-    Precision, Projection, Prompt, Reasoned, Thought, ThoughtOptions,
+    Checkpoint, Content, Context, Direct, EmbedKind, Embedder, EncodeInput, Encoder, HostTensor,
+    Lexicon, LoadOptions, Precision, Projection, Prompt, Reasoned, Thought, ThoughtOptions,
     adapter::{Adapters, Lora, StoredType},
     backbone::{Backbone, KvCache, Span},
     model,
@@ -23,6 +23,10 @@ pub(crate) const INTERFACES: [&str; 2] = ["cache", "reencode"];
 pub(crate) const POOLINGS: [&str; 3] = ["queries", "mean", "queries+mean"];
 const OPEN: &str = "<think>\n";
 const HIDDEN: usize = 64;
+/// Dimensions of the lexical part.
+const WORDS: usize = 24;
+/// Its length beside the states'.
+const SHARE: f32 = 0.7;
 
 /// A variant of the encoder.
 #[derive(Clone)]
@@ -37,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) gate_bias: f32,
     /// Projects the mean by this multiple of the identity.
     pub(crate) projection: Option<f32>,
+    /// Whether there is a lexicon.
+    pub(crate) lexicon: bool,
     pub(crate) context_tokens: usize,
     pub(crate) seed: u64,
     /// `cpu`, the fused pass in f32, or `flex`, the portable module.
@@ -53,6 +59,7 @@ impl Default for Setup {
             close: None,
             gate_bias: 0.0,
             projection: None,
+            lexicon: false,
             context_tokens: 512,
             seed: 0,
             device: "cpu",
@@ -93,6 +100,12 @@ impl Setup {
                 weight: Param::from_tensor(weight),
                 bias: Param::from_tensor(bias),
             });
+        }
+        if self.lexicon {
+            let values = (0..WORDS * HIDDEN).map(|at| (at as f32).sin()).collect();
+            let projection = HostTensor { shape: vec![WORDS, HIDDEN], values };
+            let weights = (0..checkpoint.config.vocab_size).map(weight).collect();
+            adapters.pooler.lexicon = Some(Lexicon::new(weights, projection, SHARE, &device));
         }
         adapters
     }
@@ -184,8 +197,27 @@ impl Reference {
                 add(&mut sum, row, queries.len() / HIDDEN);
             }
         }
-        let norm = sum.iter().map(|value| value * value).sum::<f32>().sqrt();
-        sum.iter().map(|value| value / norm).collect()
+        if self.adapters.pooler.lexicon.is_some() {
+            let words: Vec<u32> = pooled.iter().map(|&position| tokens[position]).collect();
+            sum = unit(&sum);
+            sum.extend(self.words(&words));
+        }
+        unit(&sum)
+    }
+
+    /// The lexical part.
+    fn words(&self, tokens: &[u32]) -> Vec<f32> {
+        let mut sum = vec![0.0; HIDDEN];
+        for &token in tokens {
+            let row = values(self.backbone.embed(&[token]));
+            let weight = weight(token as usize);
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+        }
+        let column = |at: usize| -> f32 {
+            sum.iter().enumerate().map(|(k, value)| value * ((at * HIDDEN + k) as f32).sin()).sum()
+        };
+        let projected: Vec<f32> = (0..WORDS).map(column).collect();
+        unit(&projected).iter().map(|value| value * SHARE).collect()
     }
 
     /// The direct embedding.
@@ -231,6 +263,16 @@ impl Reference {
         let pooled: Vec<usize> = prompt.content.clone().chain(decoded).collect();
         self.embed(&tokens, &pooled)
     }
+}
+
+/// What a token counts in the lexicon.
+fn weight(token: usize) -> f32 {
+    0.5 + (token % 7) as f32
+}
+
+fn unit(values: &[f32]) -> Vec<f32> {
+    let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    values.iter().map(|value| value / norm).collect()
 }
 
 fn add(sum: &mut [f32], row: &[f32], count: usize) {

@@ -18,6 +18,7 @@ pub mod serve;
 pub mod train;
 pub mod train_ablate;
 pub mod train_data;
+mod train_lexicon;
 
 mod filter;
 mod model_args;

@@ -17,7 +17,7 @@ use twn_train::{
     },
 };
 
-use super::{Outcome, Session, model, train_ablate, train_data};
+use super::{Outcome, Session, model, train_ablate, train_data, train_lexicon};
 use crate::{
     config::Flag,
     output::{Output, Progress},
@@ -44,6 +44,12 @@ pub enum TrainCommand {
     /// gate learns on some of them which thoughts widen the positive's lead, and the
     /// others choose the threshold. Use queries that nothing was trained on.
     Gate(GateArgs),
+    /// Give trained adapters a lexicon: which words weigh how much
+    ///
+    /// Tokens weigh by their rarity in the files' documents, and both parts of the embedding
+    /// are turned onto their principal components. The gate's threshold has to be chosen anew
+    /// afterwards: `twn train gate --fitted`.
+    Lexicon(train_lexicon::LexiconArgs),
     /// Draw a run's log as SVG, as far as it is
     ///
     /// Writes RUN/curves, a picture for each stage: losses, learning rate, reward, length
@@ -126,6 +132,7 @@ impl TrainCommand {
             Self::Ablate(arguments) => &arguments.model,
             Self::Run(arguments) => &arguments.model,
             Self::Gate(arguments) => &arguments.model,
+            Self::Lexicon(arguments) => &arguments.model,
         };
         model.iter().flat_map(|name| model::flags(name)).collect()
     }
@@ -143,6 +150,7 @@ pub async fn run(command: TrainCommand, session: &Session) -> anyhow::Result<Out
             return making.await.context("making data panicked")?;
         }
         TrainCommand::Gate(arguments) => return gate(arguments, session).await,
+        TrainCommand::Lexicon(arguments) => return train_lexicon::run(arguments, session).await,
         TrainCommand::Plot(arguments) => {
             let files = plot_run(&arguments.run)?;
             let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();

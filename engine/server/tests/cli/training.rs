@@ -71,3 +71,29 @@ fn a_run_pauses_goes_on_and_is_drawn() {
     wrong.failed(1, "there is no stage `last`");
     assert_eq!(home.run(&[&base[..], &["--set", "steps"]].concat()).code, 2);
 }
+
+#[test]
+fn adapters_get_a_lexicon_and_train_on() {
+    let home = home();
+    let (model, run, recipe) = (tiny_model(), path(&home, "run"), path(&home, "recipe.toml"));
+    let model = model.to_str().expect("UTF-8");
+    let short = ["--set", "stage.more.skip=true", "--model", model, "--json"];
+    home.run(&[&["train", "run", &recipe, "--run", &run][..], &short].concat()).ok();
+
+    let text = |i: usize| format!("{{\"query\": \"part {i} of {} turns\"}}\n", i * i % 89);
+    home.write("texts.jsonl", (0..150).map(text).collect::<String>());
+    let (texts, before, out) =
+        (path(&home, "texts.jsonl"), path(&home, "run/adapters"), path(&home, "lexicon"));
+    let fit = ["train", "lexicon", &texts, "--adapters", &before, "--out", &out, "--model", model];
+    home.run(&[&fit[..], &["--share", "0"]].concat()).failed(1, "--share is 0");
+    let sizes = ["--states", "16", "--words", "8"];
+    let seen = home.run(&[&fit[..], &sizes, &["--json"]].concat()).ok().json();
+    assert_eq!((&seen["counted"], &seen["embedded"]), (&json!(150), &json!(150)));
+    let again = ["train", "lexicon", &texts, "--adapters", &out, "--out", &out, "--model", model];
+    home.run(&[&again[..], &sizes].concat()).failed(1, "have one already");
+
+    // Training goes on beside it, but no teacher's vectors have its dimensions.
+    let next = path(&home, "next");
+    let on = ["train", "run", &recipe, "--run", &next, "--from", &out];
+    assert_eq!(home.run(&[&on[..], &short].concat()).ok().json()["state"], "complete");
+}

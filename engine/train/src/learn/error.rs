@@ -55,6 +55,12 @@ pub enum TrainError {
         /// Why not.
         problem: String,
     },
+    /// The texts make no lexicon.
+    #[error("no lexicon can be made: {problem}")]
+    NoLexicon {
+        /// Why not.
+        problem: String,
+    },
     /// An evaluation failed.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
@@ -77,6 +83,10 @@ impl TrainError {
 
     pub(crate) fn recipe(problem: impl Into<String>) -> Self {
         Self::Recipe { problem: problem.into() }
+    }
+
+    pub(crate) fn no_lexicon(problem: impl Into<String>) -> Self {
+        Self::NoLexicon { problem: problem.into() }
     }
 
     pub(crate) fn no_gate(problem: impl Into<String>) -> Self {

@@ -13,6 +13,7 @@
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
 //! | `gate`, `calibrate` | the gate's fit to what thoughts were worth, and its threshold |
+//! | `lexicon` | which words weigh how much in trained adapters' embeddings |
 //! | `sampler`, `own_thoughts` | thoughts of the student's own, as the server decodes them |
 //! | `policy` | thoughts sampled, rewarded and reinforced |
 //! | `held_out` | retrieval on held-out data while training |
@@ -32,6 +33,7 @@ mod error;
 mod gate;
 mod grove;
 mod held_out;
+mod lexicon;
 mod log;
 pub mod loss;
 mod optimizer;
@@ -59,6 +61,7 @@ pub use draw::{Case, Draw, Drawn};
 pub use error::TrainError;
 pub use gate::{GateFit, GateFitted, fit_gate};
 pub use held_out::{Evaluate, HeldOutFigures, Thoughtful};
+pub use lexicon::{LexiconFit, LexiconOptions, fit_lexicon};
 pub use log::{HeldOutLine, LogLine, TrainEvent};
 pub use loss::{Contrast, Pairing};
 pub use optimizer::{AdamW, AdamWOptions, OptimizerState, ParameterGradients};
