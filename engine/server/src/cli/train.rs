@@ -234,6 +234,7 @@ async fn gate(arguments: GateArgs, session: &Session) -> anyhow::Result<Outcome>
         let checkpoint = twn_encoder::model::open(&model)?;
         let device = open_device("flex")?;
         let mut adapters = Adapters::read(&arguments.adapters, &checkpoint, &device)?;
+        load.context_tokens = load.context_tokens.min(checkpoint.config.max_positions);
         let mut encoder = Encoder::load(&load)?;
         let mut options = CalibrateOptions {
             token_share: arguments.token_share,

@@ -63,6 +63,7 @@ pub(super) async fn run(arguments: LexiconArgs, session: &Session) -> anyhow::Re
         let checkpoint = twn_encoder::model::open(&model)?;
         let device = open_device("flex")?;
         let mut adapters = Adapters::read(&arguments.adapters, &checkpoint, &device)?;
+        load.context_tokens = load.context_tokens.min(checkpoint.config.max_positions);
         let mut encoder = Encoder::load(&load)?;
         let options = LexiconOptions {
             states: arguments.states,

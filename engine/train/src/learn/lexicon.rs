@@ -15,6 +15,9 @@ use twn_encoder::{
 
 use super::{Example, TrainError};
 
+/// Vectors of the same length, a row a text.
+type Rows = Vec<Vec<f32>>;
+
 /// Texts whose tokens are counted, at most.
 const COUNTED_TEXTS_MAX: usize = 200_000;
 /// No token weighs less.
@@ -157,9 +160,9 @@ fn embed(
     weights: &[f32],
     texts: &[&str],
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>), TrainError> {
+) -> Result<(Rows, Rows), TrainError> {
     let prompter = encoder.prompter();
-    let (mut embeddings, mut sums) = (Vec::new(), Vec::new());
+    let (mut embeddings, mut sums) = (Rows::new(), Rows::new());
     for batch in texts.chunks(BATCH) {
         let prompts = batch
             .iter()
@@ -242,18 +245,14 @@ fn turn_states(adapters: &mut Adapters, components: &Components, dimension: usiz
     let turn = |projection: &Option<Projection>| {
         let (weight, bias) = match projection {
             Some(projection) => {
-                let width = projection.weight.dims()[1];
-                let bias = projection.bias.val().reshape([1, dimension]);
-                ((host(projection.weight.val()), width), host(bias))
+                let (width, weight) = (projection.weight.dims()[1], host(projection.weight.val()));
+                let bias = host(projection.bias.val().reshape([1, dimension]));
+                (DMatrix::from_row_slice(dimension, width, &weight), bias)
             }
-            None => {
-                let identity = DMatrix::<f32>::identity(dimension, dimension);
-                ((identity.as_slice().to_vec(), dimension), vec![0.0; dimension])
-            }
+            None => (DMatrix::identity(dimension, dimension), vec![0.0; dimension]),
         };
-        let (weight, width) = weight;
         let turned = DMatrix::from_row_slice(count, dimension, &components.rows);
-        let product = &turned * DMatrix::from_row_slice(dimension, width, &weight);
+        let (product, width) = (&turned * &weight, weight.ncols());
         let bias = &turned * DMatrix::from_column_slice(dimension, 1, &bias);
         // Column by column is how the transpose lies row by row.
         Projection::new(
