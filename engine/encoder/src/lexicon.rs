@@ -8,7 +8,7 @@ use burn::{
 use crate::{
     adapter::{HostTensors, parameter, to_host},
     checkpoint::HostTensor,
-    pooling::unit_rows,
+    pooling::{DIMENSION_MAX, unit_rows},
     queries::take_tensor,
 };
 
@@ -55,6 +55,11 @@ impl Lexicon {
         let Some(dimension) = tensors.get(PROJECTION).and_then(|p| p.shape.first().copied()) else {
             return Ok(None);
         };
+        if !(1..=DIMENSION_MAX).contains(&dimension) {
+            return Err(format!(
+                "{PROJECTION} has {dimension} dimensions, must be 1 to {DIMENSION_MAX}"
+            ));
+        }
         let weights = take_tensor(tensors, WEIGHTS, &[vocabulary])?;
         let projection = take_tensor(tensors, PROJECTION, &[dimension, hidden])?;
         let share = take_tensor(tensors, SHARE, &[1])?;
@@ -80,26 +85,7 @@ impl Lexicon {
     /// The weighted sums of texts' input embeddings, `[texts, hidden]`. `embed` looks tokens
     /// up, `[tokens, hidden]`.
     pub fn bags(&self, texts: &[Vec<u32>], embed: impl Fn(&[u32]) -> Tensor<2>) -> Tensor<2> {
-        let hidden = self.projection.dims()[1];
-        let device = self.projection.val().device();
-        let ids = texts.concat();
-        if ids.is_empty() {
-            return Tensor::zeros([texts.len(), hidden], &device);
-        }
-        let rows = embed(&ids);
-        let at: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-        let at = Tensor::<1, Int>::from_data(TensorData::new(at, [ids.len()]), &device);
-        let weights = self.weights.val().select(0, at).reshape([1, ids.len()]);
-        let mut first = 0;
-        let sums = texts.iter().map(|text| {
-            let own = first..first + text.len();
-            first = own.end;
-            match own.is_empty() {
-                true => Tensor::zeros([1, hidden], &device),
-                false => weights.clone().slice([0..1, own.clone()]).matmul(rows.clone().slice(own)),
-            }
-        });
-        Tensor::cat(sums.collect(), 0)
+        bags(&self.weights.val(), self.projection.dims()[1], texts, embed)
     }
 
     /// The lexical part of embeddings from texts' sums: rows of the length that its share
@@ -108,6 +94,35 @@ impl Lexicon {
         let projected = unit_rows(bags).matmul(self.projection.val().transpose());
         unit_rows(projected) * self.share.val().unsqueeze()
     }
+}
+
+/// Sums of texts' input embeddings, `[texts, hidden]`, by the tokens' `weights`
+/// (`[vocabulary]`). `embed` looks tokens up, `[tokens, hidden]`.
+pub fn bags(
+    weights: &Tensor<1>,
+    hidden: usize,
+    texts: &[Vec<u32>],
+    embed: impl Fn(&[u32]) -> Tensor<2>,
+) -> Tensor<2> {
+    let device = weights.device();
+    let ids = texts.concat();
+    if ids.is_empty() {
+        return Tensor::zeros([texts.len(), hidden], &device);
+    }
+    let rows = embed(&ids);
+    let at: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let at = Tensor::<1, Int>::from_data(TensorData::new(at, [ids.len()]), &device);
+    let weights = weights.clone().select(0, at).reshape([1, ids.len()]);
+    let mut first = 0;
+    let sums = texts.iter().map(|text| {
+        let own = first..first + text.len();
+        first = own.end;
+        match own.is_empty() {
+            true => Tensor::zeros([1, hidden], &device),
+            false => weights.clone().slice([0..1, own.clone()]).matmul(rows.clone().slice(own)),
+        }
+    });
+    Tensor::cat(sums.collect(), 0)
 }
 
 #[cfg(test)]
@@ -158,6 +173,11 @@ mod tests {
         assert!(take(HostTensors::new(), 3).expect("valid").is_none());
         let refused = take(tensors.clone(), 4).expect_err("another vocabulary");
         assert!(refused.contains("expected [4]"), "{refused}");
+        let none = HostTensor { shape: vec![0, 2], values: Vec::new() };
+        let mut empty = tensors.clone();
+        empty.insert(PROJECTION.to_owned(), none);
+        let refused = take(empty, 3).expect_err("no dimension");
+        assert!(refused.contains("has 0 dimensions"), "{refused}");
         tensors.remove(SHARE);
         let refused = take(tensors, 3).expect_err("a part");
         assert!(refused.contains("lexicon.share is missing"), "{refused}");

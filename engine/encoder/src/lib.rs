@@ -44,7 +44,7 @@ pub use error::EncoderError;
 pub use fake::{FakeContext, FakeEmbedder, FakeFailure, FakeOptions, FakeThought};
 pub use gate::{Gate, GateActivation, GateForm, GateInput};
 pub use inspect::{Inspection, ModelInspection, ShapeInspection, StoredAs, inspect};
-pub use lexicon::Lexicon;
+pub use lexicon::{Lexicon, bags};
 pub use pictures::Pictures;
 pub use policy::{Convergence, ReasoningMode, ReasoningPolicy, Route, RouteReason, StopReason};
 pub use pooling::{Pooler, Pooling, Projection, unit_rows};

@@ -16,8 +16,8 @@ use crate::{
     queries::take_tensor,
 };
 
-/// The most dimensions that an embedding may have.
-const DIMENSION_MAX: usize = 16_384;
+/// The most dimensions that a part of an embedding may have.
+pub(crate) const DIMENSION_MAX: usize = 16_384;
 
 /// What becomes the embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -131,7 +131,7 @@ fn what_makes_no_lexicon_is_refused() {
         Ok(_) => String::new(),
         Err(error) => error.to_string(),
     };
-    assert!(fit(&[], options()).contains("no documents"));
+    assert!(fit(&[], options()).contains("there are 0"));
     assert!(fit(&examples(100), options()).contains("128 texts, there are 100"));
     let wide = LexiconOptions { words: HIDDEN + 1, ..options() };
     assert!(fit(&examples(180), wide).contains("need 1 to 64"));

@@ -72,8 +72,10 @@ pub(super) async fn run(arguments: LexiconArgs, session: &Session) -> anyhow::Re
             texts: arguments.texts,
             ..LexiconOptions::default()
         };
-        let bar = Progress::items(output, options.texts as u64);
-        let mut shown = |done: usize, _: usize| bar.reach(done as u64);
+        let mut bar = None;
+        let mut shown = |done: usize, of: usize| {
+            bar.get_or_insert_with(|| Progress::items(output, of as u64)).reach(done as u64);
+        };
         let seen = fit_lexicon(&mut encoder, &mut adapters, &examples, &options, &mut shown)?;
         let stored = if arguments.f16 { StoredType::F16 } else { StoredType::F32 };
         adapters.write(&arguments.out, stored)?;

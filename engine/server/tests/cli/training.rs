@@ -96,4 +96,15 @@ fn adapters_get_a_lexicon_and_train_on() {
     let next = path(&home, "next");
     let on = ["train", "run", &recipe, "--run", &next, "--from", &out];
     assert_eq!(home.run(&[&on[..], &short].concat()).ok().json()["state"], "complete");
+    let distils = RECIPE.replacen("[adapters]", "teacher = \"teacher\"\n[adapters]", 1).replacen(
+        "direct = 1.0",
+        "direct = 1.0, cosine = 1.0",
+        1,
+    );
+    let recipe = home.write("distils.toml", distils);
+    home.write("teacher.keys", [0; 8]);
+    home.write("teacher.f16", [0; 48]);
+    let run = path(&home, "distils");
+    let distils = ["train", "run", &recipe, "--run", &run, "--from", &out];
+    home.run(&[&distils[..], &short].concat()).failed(1, "the adapters have a lexicon");
 }

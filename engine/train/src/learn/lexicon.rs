@@ -2,7 +2,7 @@
 //! rarity, and both parts of the embedding are turned onto their principal components and
 //! whitened, so that neither spends its length on what all texts have in common.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use nalgebra::{DMatrix, SymmetricEigen};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::HashSet;
 use twn_encoder::{
     Content, EmbedKind, Embedder, EncodeInput, Encoder, HostTensor, Lexicon, Pooling, Projection,
-    adapter::Adapters,
+    adapter::Adapters, bags, unit_rows,
 };
 
 use super::{Example, TrainError};
@@ -86,11 +86,9 @@ pub fn fit_lexicon(
         return Err(TrainError::no_lexicon("the adapters have one already"));
     }
     let before = adapters.parameters();
-    let texts = documents(examples, options.seed);
-    let (weights, counted) = rarity(encoder, &texts)?;
-    let texts = &texts[..texts.len().min(options.texts)];
-    let (embeddings, sums) = embed(encoder, &weights, texts, progress)?;
-    let (dimension, hidden) = (embeddings[0].len(), sums[0].len());
+    let all = documents(examples, options.seed);
+    let texts = &all[..all.len().min(options.texts)];
+    let (dimension, hidden) = (encoder.info().dimension, adapters.queries.rows.dims()[1]);
     for (name, wanted, of) in
         [("states", options.states, dimension), ("words", options.words, hidden)]
     {
@@ -102,6 +100,8 @@ pub fn fit_lexicon(
             )));
         }
     }
+    let (weights, counted) = rarity(encoder, &all)?;
+    let (embeddings, sums) = embed(encoder, (&weights, hidden), texts, progress)?;
     let states = Components::of(&embeddings, options.states, STATES_WHITENING)?;
     let words = Components::of(&sums, options.words, WORDS_WHITENING)?;
     turn_states(adapters, &states, dimension);
@@ -157,12 +157,14 @@ fn document(text: &str) -> EncodeInput {
 /// Embeddings of texts, and their weighted sums of input embeddings at length 1.
 fn embed(
     encoder: &mut Encoder,
-    weights: &[f32],
+    (weights, hidden): (&[f32], usize),
     texts: &[&str],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(Rows, Rows), TrainError> {
     let prompter = encoder.prompter();
     let (mut embeddings, mut sums) = (Rows::new(), Rows::new());
+    let device = encoder.embed_tokens(&[0]).device();
+    let weights = Tensor::from_data(TensorData::new(weights.to_vec(), [weights.len()]), &device);
     for batch in texts.chunks(BATCH) {
         let prompts = batch
             .iter()
@@ -170,23 +172,11 @@ fn embed(
             .collect::<Result<Vec<_>, _>>()?;
         let directs = encoder.direct(&prompts.iter().collect::<Vec<_>>())?;
         embeddings.extend(directs.into_iter().map(|direct| direct.embedding));
-        for prompt in &prompts {
-            let tokens = &prompt.tokens[prompt.content.clone()];
-            let rows = host(encoder.embed_tokens(tokens));
-            let width = rows.len() / tokens.len();
-            let mut sum = vec![0.0_f32; width];
-            for (row, &token) in rows.chunks_exact(width).zip(tokens) {
-                let weight = weights[token as usize];
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
-            }
-            let norm = sum.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-12);
-            sum.iter_mut().for_each(|value| *value /= norm);
-            sums.push(sum);
-        }
+        let words: Vec<Vec<u32>> =
+            prompts.iter().map(|prompt| prompt.tokens[prompt.content.clone()].to_vec()).collect();
+        let own = unit_rows(bags(&weights, hidden, &words, |ids| encoder.embed_tokens(ids)));
+        sums.extend(host(own).chunks_exact(hidden).map(<[f32]>::to_vec));
         progress(embeddings.len(), texts.len());
-    }
-    if embeddings.is_empty() {
-        return Err(TrainError::no_lexicon("the examples have no documents"));
     }
     Ok((embeddings, sums))
 }

@@ -132,6 +132,12 @@ pub fn train(
     }
     let limits = SequenceLimits { content: recipe.content_tokens_max, frame: FRAME_TOKENS };
     let sequencer = Sequencer::new(&opened, &adapters.manifest, limits)?;
+    let distils = |stage: &Stage| !stage.skip && stage.weights.cosine > 0.0;
+    if adapters.pooler.lexicon.is_some() && recipe.stages.iter().any(distils) {
+        let problem = "the adapters have a lexicon, whose dimensions are no teacher's: \
+                       `cosine` must be 0, `similarity` may stay";
+        return Err(TrainError::recipe(problem.to_owned()));
+    }
     if let Some(teacher) = &teacher {
         let own = adapters.pooler.dimension(opened.config.hidden_size);
         if teacher.dimension() != own {
@@ -141,12 +147,6 @@ pub fn train(
             );
             return Err(TrainError::recipe(problem));
         }
-    }
-    let distils = |stage: &Stage| !stage.skip && stage.weights.cosine > 0.0;
-    if adapters.pooler.lexicon.is_some() && recipe.stages.iter().any(distils) {
-        let problem = "the adapters have a lexicon, whose dimensions are no teacher's: \
-                       `cosine` must be 0, `similarity` may stay";
-        return Err(TrainError::recipe(problem.to_owned()));
     }
     let held_out = recipe.evaluate.as_ref().map(|wanted| HeldOut::read(wanted, &sequencer));
     let run = Run {
