@@ -5,10 +5,11 @@ use super::{
     contestant::{self, Answers, Contestant},
     curve::{Point, qps_at},
     peer,
-    served::Served,
+    served::{Served, Server},
 };
 use crate::rows::{Row, Target};
-use std::path::Path;
+use anyhow::Context;
+use std::{path::Path, rc::Rc};
 use twn_index::UnitVector;
 
 /// Widths of search tried.
@@ -20,6 +21,11 @@ const PILOT: usize = 20;
 const SECONDS: f64 = 120.0;
 /// … but at least these, whose thousand hits tell recall@10.
 const QUERIES_MIN: usize = 100;
+
+/// How often each width is asked; a database that is asked every query has more rounds, since
+/// those are short.
+const ROUNDS: usize = 3;
+const MORE_ROUNDS: usize = 9;
 
 /// The recall at which they are compared.
 const RECALL: f64 = 0.95;
@@ -34,52 +40,67 @@ pub(crate) struct Databases<'a> {
     pub(crate) base: &'a Path,
     pub(crate) query_path: &'a Path,
     pub(crate) queries: &'a [UnitVector],
-    pub(crate) rounds: usize,
     pub(crate) threads: usize,
 }
 
 impl Databases<'_> {
-    /// Measures ours, in `collection`, beside each database that can be started.
-    /// Databases take memory and threads even at rest, so there is one at a time.
-    pub(crate) fn measure(&self, collection: &Path, truth: &Answers) -> anyhow::Result<Vec<Row>> {
+    /// Measures collections of ours, which have these names, beside each database that can be
+    /// started. Databases take memory and threads even at rest, so there is one at a time.
+    pub(crate) fn measure(&self, ours: &[Own<'_>], truth: &Answers) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
         for name in self.names.iter().filter(|name| !name.is_empty()) {
-            let what = format!("{}: round trips at recall@10 {RECALL}, vs {name}", self.set);
-            let target = Some(Target::at_least(1.0));
-            match self.beside(name, collection, truth) {
-                Ok(Beside { ours, theirs, queries }) => {
-                    let (rate, peer) = (qps_at(&ours, RECALL), qps_at(&theirs, RECALL));
-                    let row = Row::compare(what, "1/s", rate.as_slice(), peer.as_slice(), target);
-                    let note = format!(
-                        "gRPC with a supplied vector vs its Python client, by the clock, \
-                         {queries} queries; ours {}; theirs {}",
-                        points(&ours),
-                        points(&theirs)
-                    );
-                    rows.push(row.with_note(note));
+            let what = |own: &str| {
+                format!("{}: {own}, round trips at recall@10 {RECALL}, vs {name}", self.set)
+            };
+            let target = |own: &Own<'_>| own.is_compared.then(|| Target::at_least(1.0));
+            match self.beside(name, ours, truth) {
+                Ok(Beside { curves, theirs, queries, rounds }) => {
+                    let peer = qps_at(&theirs, RECALL);
+                    for (own, curve) in ours.iter().zip(&curves) {
+                        let rate = qps_at(curve, RECALL);
+                        let (rate, peer) = (rate.as_slice(), peer.as_slice());
+                        let row = Row::compare(what(own.name), "1/s", rate, peer, target(own));
+                        let note = format!(
+                            "gRPC with a supplied vector vs its Python client, by the clock, \
+                             {queries} queries, median of {rounds} rounds of each width; \
+                             ours {}; theirs {}",
+                            points(curve),
+                            points(&theirs)
+                        );
+                        rows.push(row.with_note(note));
+                    }
                 }
                 Err(error) => {
-                    let row = Row::compare(what, "1/s", &[], &[], target);
-                    rows.push(row.with_note(format!("not measured: {error:#}")));
+                    for own in ours {
+                        let row = Row::compare(what(own.name), "1/s", &[], &[], target(own));
+                        rows.push(row.with_note(format!("not measured: {error:#}")));
+                    }
                 }
             }
         }
         Ok(rows)
     }
 
-    fn beside(&self, name: &str, collection: &Path, truth: &Answers) -> anyhow::Result<Beside> {
+    fn beside(&self, name: &str, ours: &[Own<'_>], truth: &Answers) -> anyhow::Result<Beside> {
         let mut peer = peer::start(self.python, self.script, name)?;
         peer::build(&mut peer, self.base, self.threads)?;
         let mut theirs = Contestant::Peer(peer);
         let queries = self.affordable(&mut theirs)?;
+        let rounds = if queries == self.queries.len() { MORE_ROUNDS } else { ROUNDS };
         theirs.take_queries(self.query_path, queries)?;
-        let ours = Served::start(self.server, collection, &self.queries[..queries])?;
-        let mut contestants = [Contestant::Served(ours), theirs];
+        let first = ours.first().context("there is no collection of ours")?;
+        let server = Rc::new(Server::start(self.server, first.folder)?);
+        let served =
+            ours.iter().map(|own| Served::connect(&server, own.folder, &self.queries[..queries]));
+        let mut contestants = Vec::new();
+        for served in served {
+            contestants.push(Contestant::Served(served?));
+        }
+        contestants.push(theirs);
         let truth = truth[..queries].to_vec();
-        let curves = contestant::curves(&mut contestants, &truth, &WIDTHS, self.rounds, false)?;
-        let [ours, theirs] = <[Vec<Point>; 2]>::try_from(curves)
-            .map_err(|curves| anyhow::anyhow!("{} curves instead of two", curves.len()))?;
-        Ok(Beside { ours, theirs, queries })
+        let mut curves = contestant::curves(&mut contestants, &truth, &WIDTHS, rounds, false)?;
+        let theirs = curves.pop().context("there is no curve")?;
+        Ok(Beside { curves, theirs, queries, rounds })
     }
 
     /// How many queries a database is asked, by its rate at the least and the greatest width,
@@ -92,17 +113,27 @@ impl Databases<'_> {
         let [least, greatest] = ends;
         let seconds = (least?.seconds + greatest?.seconds) / (2 * pilot) as f64;
         // Each width has its rounds, and one more that returns what was found.
-        let asked = (WIDTHS.len() * (self.rounds + 1)) as f64;
+        let asked = (WIDTHS.len() * (ROUNDS + 1)) as f64;
         let most = (SECONDS / asked / seconds.max(1e-9)) as usize;
         Ok(most.max(QUERIES_MIN).min(self.queries.len()))
     }
 }
 
+/// A collection of ours.
+pub(crate) struct Own<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) folder: &'a Path,
+    /// It is the one that has to be faster: it keeps vectors as they are, as the databases do.
+    pub(crate) is_compared: bool,
+}
+
 /// Curves of ours and of a database over the same queries.
 struct Beside {
-    ours: Vec<Point>,
+    /// One for each collection of ours.
+    curves: Vec<Vec<Point>>,
     theirs: Vec<Point>,
     queries: usize,
+    rounds: usize,
 }
 
 fn points(curve: &[Point]) -> String {

@@ -24,7 +24,7 @@ use crate::{
     rows::{self, Report, Row, Target},
 };
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
@@ -35,6 +35,9 @@ use vectors::DataSet;
 
 /// Widths of search tried.
 const WIDTHS: [usize; 11] = [12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400];
+
+/// The least width of filtered searches.
+const FILTERED_EF: usize = 64;
 
 /// Measures the vector index, beside hnswlib, faiss and usearch.
 #[derive(Debug, Args)]
@@ -68,9 +71,9 @@ pub(crate) struct IndexArguments {
     #[arg(long, value_delimiter = ',', default_value = "lancedb,chroma,qdrant,milvus")]
     databases: Vec<String>,
 
-    /// Measure nothing but our server beside the databases.
+    /// Measure nothing but this.
     #[arg(long)]
-    only_databases: bool,
+    only: Option<Part>,
 
     /// The server's program; the one beside this program by default.
     #[arg(long)]
@@ -103,6 +106,15 @@ pub(crate) struct IndexArguments {
     heap_of: Option<PathBuf>,
 }
 
+/// A part of the benchmark that can be run by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Our server beside the databases.
+    Databases,
+    /// Filtered search beside unfiltered.
+    Filters,
+}
+
 /// Runs the benchmark and prints what it found.
 pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
     if let Some(folder) = &arguments.heap_of {
@@ -120,7 +132,7 @@ pub(crate) fn main(arguments: &IndexArguments) -> anyhow::Result<()> {
             }
         }
     }
-    if !arguments.only_databases {
+    if arguments.only.is_none() {
         rows.push(writes::measure(&arguments.folder, if arguments.quick { 50 } else { 400 })?);
     }
     let report = Report { rows, environment: Environment::capture(None) };
@@ -174,12 +186,15 @@ impl<'a> Bench<'a> {
         let (folder, quantised_folder) = (collections.join("plain"), collections.join("sq8"));
         let mut rows = Vec::new();
         let (plain, own_build) = self.build(&folder, Quantization::None)?;
-        if self.arguments.only_databases {
-            let truth = self.truth(&plain.snapshot())?;
-            drop(plain);
-            return self.database_rows(&folder, &truth);
+        if self.arguments.only == Some(Part::Filters) {
+            return self.filter_rows(&plain.snapshot(), FILTERED_EF);
         }
         let (quantised, quantised_build) = self.build(&quantised_folder, Quantization::Sq8)?;
+        if self.arguments.only == Some(Part::Databases) {
+            let truth = self.truth(&plain.snapshot())?;
+            drop((plain, quantised));
+            return self.database_rows(&folder, &quantised_folder, &truth);
+        }
         let peers = self.start_peers(own_build, &mut rows)?;
 
         let snapshot = plain.snapshot();
@@ -212,21 +227,29 @@ impl<'a> Bench<'a> {
         let ef = ef_at(&curves[0], 0.95).unwrap_or(WIDTHS[WIDTHS.len() - 1]);
         rows.push(threads::measure(set, &snapshot, queries, ef, self.rounds, by_cpu)?);
         rows.extend(self.target_rows(&snapshot, &truth)?);
-        let base = &self.data.base;
-        let some = &queries[..queries.len().min(200)];
-        rows.extend(filters::measure(set, &snapshot, base, some, ef.max(64), &self.pool)?);
+        rows.extend(self.filter_rows(&snapshot, ef.max(FILTERED_EF))?);
         rows.push(self.graph_row(&folder)?);
         drop((snapshot, quantised_snapshot, plain, quantised));
         let query = queries.first().context("no query")?;
         rows.extend(opening::measure(set, &folder, query, self.rounds)?);
-        rows.push(opening::heap(set, &folder, base.rows()));
+        rows.push(opening::heap(set, &folder, self.data.base.rows()));
         if with_databases {
-            rows.extend(self.database_rows(&folder, &truth)?);
+            rows.extend(self.database_rows(&folder, &quantised_folder, &truth)?);
         }
         Ok(rows)
     }
 
-    fn database_rows(&self, collection: &Path, truth: &Answers) -> anyhow::Result<Vec<Row>> {
+    fn filter_rows(&self, snapshot: &Snapshot, ef: usize) -> anyhow::Result<Vec<Row>> {
+        let some = &self.queries[..self.queries.len().min(200)];
+        filters::measure(&self.data.name, snapshot, &self.data.base, some, ef, &self.pool)
+    }
+
+    fn database_rows(
+        &self,
+        plain: &Path,
+        quantised: &Path,
+        truth: &Answers,
+    ) -> anyhow::Result<Vec<Row>> {
         let server = self.arguments.twn.clone().map_or_else(served::program_beside, Ok);
         let server = match server {
             Ok(server) => server,
@@ -246,10 +269,13 @@ impl<'a> Bench<'a> {
             base: &self.data.base_path,
             query_path: &self.data.query_path,
             queries: &self.queries[..count],
-            rounds: 3,
             threads: self.threads,
         };
-        databases.measure(collection, &truth[..count].to_vec())
+        let ours = [
+            databases::Own { name: "f32", folder: plain, is_compared: true },
+            databases::Own { name: "SQ8", folder: quantised, is_compared: false },
+        ];
+        databases.measure(&ours, &truth[..count].to_vec())
     }
 
     /// Files that a search reads of one of ours, by row: vectors, codes, graph, partitions.

@@ -7,6 +7,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    rc::Rc,
 };
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
@@ -17,27 +18,18 @@ use twn_protos::v1::{self, search_request::Query, search_service_client::SearchS
 const LINES_MAX: usize = 1000;
 
 /// A server of this program's own, ended with it.
-pub(crate) struct Served {
-    server: Child,
-    runtime: Runtime,
-    client: SearchServiceClient<Channel>,
-    collection: String,
-    queries: Vec<Vec<f32>>,
+pub(crate) struct Server {
+    process: Child,
+    address: String,
 }
 
-impl Served {
+impl Server {
     /// Starts `twn serve` over the data folder in whose `collections` folder `collection`
-    /// is, with the model that it is set up with, and connects to it.
-    pub(crate) fn start(
-        program: &Path,
-        collection: &Path,
-        queries: &[UnitVector],
-    ) -> anyhow::Result<Self> {
+    /// is, with the model that it is set up with.
+    pub(crate) fn start(program: &Path, collection: &Path) -> anyhow::Result<Self> {
         let data = collection.parent().and_then(Path::parent);
         let data = data.context("the collection is in no data folder")?;
-        let name = collection.file_name().and_then(|name| name.to_str());
-        let collection = name.context("the collection's folder is no name")?.to_owned();
-        let mut server = Command::new(program)
+        let process = Command::new(program)
             .args(["serve", "--json", "--pull", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdin(Stdio::null())
@@ -45,21 +37,44 @@ impl Served {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let connected = address_of(&mut server).and_then(|address| {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let client = runtime.block_on(SearchServiceClient::connect(address))?;
-            Ok((runtime, client))
-        });
-        match connected {
-            Ok((runtime, client)) => {
-                let queries = queries.iter().map(|query| query.as_slice().to_vec()).collect();
-                Ok(Self { server, runtime, client, collection, queries })
-            }
-            Err(error) => {
-                end(&mut server);
-                Err(error)
-            }
+        let mut server = Self { process, address: String::new() };
+        server.address = address_of(&mut server.process)?;
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    /// Ends it, and waits until its collections are free.
+    fn drop(&mut self) {
+        if let Err(error) = self.process.kill().and_then(|()| self.process.wait()) {
+            eprintln!("the server could not be ended: {error}");
         }
+    }
+}
+
+/// A collection of a server, asked over a connection of its own.
+pub(crate) struct Served {
+    runtime: Runtime,
+    client: SearchServiceClient<Channel>,
+    collection: String,
+    queries: Vec<Vec<f32>>,
+    /// Which stays as long as this.
+    _server: Rc<Server>,
+}
+
+impl Served {
+    /// Connects to a server.
+    pub(crate) fn connect(
+        server: &Rc<Server>,
+        collection: &Path,
+        queries: &[UnitVector],
+    ) -> anyhow::Result<Self> {
+        let name = collection.file_name().and_then(|name| name.to_str());
+        let collection = name.context("the collection's folder is no name")?.to_owned();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let client = runtime.block_on(SearchServiceClient::connect(server.address.clone()))?;
+        let queries = queries.iter().map(|query| query.as_slice().to_vec()).collect();
+        Ok(Self { runtime, client, collection, queries, _server: Rc::clone(server) })
     }
 
     /// Asks all queries one after the other and returns the ids found.
@@ -95,12 +110,6 @@ impl Served {
     }
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        end(&mut self.server);
-    }
-}
-
 /// Where the server program is: beside this one.
 pub(crate) fn program_beside() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("twn");
@@ -122,11 +131,4 @@ fn address_of(server: &mut Child) -> anyhow::Result<String> {
         }
     }
     bail!("the server ended before it served; is its model there (`twn model pull`)?")
-}
-
-/// Ends the server, and waits until its collections are free.
-fn end(server: &mut Child) {
-    if let Err(error) = server.kill().and_then(|()| server.wait()) {
-        eprintln!("the server could not be ended: {error}");
-    }
 }

@@ -103,24 +103,25 @@ impl Probe<'_> {
                 break;
             }
             dot_nibbles_each(query, partitions.codes(), pending, dots);
-            compared += pending.len() as u64;
             let mut start = 0;
             for &(mean, end) in groups.iter() {
                 let mut bar = scale.least_dot(nearest.bar - mean);
-                for (&place, &dot) in pending[start..end].iter().zip(&dots[start..end]) {
+                let codes = (start..end).zip(&pending[start..end]).zip(&dots[start..end]);
+                for ((at, &place), &dot) in codes {
                     if dot < bar {
                         continue;
                     }
                     let row = partitions.row_at(place);
                     if is_alive(row) {
                         if nearest.offer(mean + scale.product(dot), row) {
-                            compared_at_last = compared;
+                            compared_at_last = compared + at as u64 + 1;
                         }
                         bar = scale.least_dot(nearest.bar - mean);
                     }
                 }
                 start = end;
             }
+            compared += pending.len() as u64;
         }
         compared + closeness.len() as u64
     }

@@ -9,6 +9,9 @@ use super::{Level, level, prefetch};
 /// How many rows ahead of the one compared are being fetched.
 const ROWS_AHEAD: usize = 32;
 
+/// Rows compared together: their sums over lanes are taken in one go.
+const AT_ONCE: usize = 4;
+
 const LOW: u8 = 0x0f;
 
 /// A query as signed bytes, in the two halves that rows have.
@@ -65,7 +68,7 @@ fn dot_each_at(
 ) {
     match level {
         Level::Portable => {
-            each(query, rows, numbers, out, |row| dot_portable(query, row));
+            each(query, rows, numbers, out, |some| some.map(|row| dot_portable(query, row)));
         }
         // SAFETY: the level says that the processor has the features.
         #[cfg(target_arch = "x86_64")]
@@ -76,24 +79,31 @@ fn dot_each_at(
     }
 }
 
-/// Goes through rows, fetching those to come.
+/// Goes through rows, some at a time, fetching those to come.
 #[inline(always)]
 fn each(
     query: &NibbleQuery,
     rows: &[u8],
     numbers: &[u32],
     out: &mut Vec<i32>,
-    dot: impl Fn(&[u8]) -> i32,
+    dots: impl Fn([&[u8]; AT_ONCE]) -> [i32; AT_ONCE],
 ) {
     let width = query.low.len();
     let row = |number: u32| &rows[number as usize * width..][..width];
     numbers.iter().take(ROWS_AHEAD).for_each(|&next| prefetch(row(next)));
     out.clear();
-    for (position, &number) in numbers.iter().enumerate() {
-        if let Some(&next) = numbers.get(position + ROWS_AHEAD) {
+    out.reserve(numbers.len());
+    let (groups, rest) = numbers.as_chunks::<AT_ONCE>();
+    for (group, position) in groups.iter().zip((ROWS_AHEAD..).step_by(AT_ONCE)) {
+        for &next in numbers.iter().skip(position).take(AT_ONCE) {
             prefetch(row(next));
         }
-        out.push(dot(row(number)));
+        let &[a, b, c, d] = group;
+        out.extend_from_slice(&dots([row(a), row(b), row(c), row(d)]));
+    }
+    if let Some(&last) = rest.last() {
+        let some = std::array::from_fn(|at| row(*rest.get(at).unwrap_or(&last)));
+        out.extend_from_slice(&dots(some)[..rest.len()]);
     }
 }
 
@@ -114,13 +124,13 @@ fn dot_halves(low: &[i8], high: &[i8], row: &[u8]) -> i32 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn each_avx2(query: &NibbleQuery, rows: &[u8], numbers: &[u32], out: &mut Vec<i32>) {
-    each(query, rows, numbers, out, |row| dot_avx2(query, row));
+    each(query, rows, numbers, out, |some| some.map(|row| dot_avx2(query, row)));
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn each_avx512(query: &NibbleQuery, rows: &[u8], numbers: &[u32], out: &mut Vec<i32>) {
-    each(query, rows, numbers, out, |row| dot_avx512(query, row));
+    each(query, rows, numbers, out, |some| dots_avx512(query, some));
 }
 
 /// Two products of a number below 16 and a signed byte fit into sixteen bits many times over.
@@ -166,33 +176,48 @@ fn dot_avx2(query: &NibbleQuery, row: &[u8]) -> i32 {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot_avx512(query: &NibbleQuery, row: &[u8]) -> i32 {
+fn dots_avx512(query: &NibbleQuery, rows: [&[u8]; AT_ONCE]) -> [i32; AT_ONCE] {
     use std::arch::x86_64::{
-        _mm512_add_epi32, _mm512_and_si512, _mm512_dpbusd_epi32, _mm512_maskz_loadu_epi8,
-        _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_setzero_si512, _mm512_srli_epi16,
+        _mm_add_epi32, _mm_storeu_si128, _mm256_add_epi32, _mm256_castsi256_si128,
+        _mm256_extracti128_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castsi512_si256,
+        _mm512_dpbusd_epi32, _mm512_extracti64x4_epi64, _mm512_maskz_loadu_epi8, _mm512_set1_epi8,
+        _mm512_setzero_si512, _mm512_srli_epi16, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+        _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
     const LANES: usize = 64;
     let (low, high) = (&*query.low, &*query.high);
-    let length = row.len().min(low.len()).min(high.len());
+    let length = rows.iter().fold(low.len().min(high.len()), |least, row| least.min(row.len()));
     let mask = _mm512_set1_epi8(LOW as i8);
-    let mut sums = [_mm512_setzero_si512(); 2];
+    let mut sums = [_mm512_setzero_si512(); AT_ONCE];
     for at in (0..length).step_by(LANES) {
         let lanes = u64::MAX >> (LANES - LANES.min(length - at));
-        // SAFETY: there is a bit for each byte from `at` on, of 64 at most, that all three
-        // slices have; what is masked is not read.
-        let (bytes, low, high) = unsafe {
+        // SAFETY: there is a bit for each byte from `at` on, of 64 at most, that all slices
+        // have; what is masked is not read.
+        let (low, high) = unsafe {
             (
-                _mm512_maskz_loadu_epi8(lanes, row.as_ptr().add(at).cast()),
                 _mm512_maskz_loadu_epi8(lanes, low.as_ptr().add(at)),
                 _mm512_maskz_loadu_epi8(lanes, high.as_ptr().add(at)),
             )
         };
-        let first = _mm512_and_si512(bytes, mask);
-        let second = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
-        sums[0] = _mm512_dpbusd_epi32(sums[0], first, low);
-        sums[1] = _mm512_dpbusd_epi32(sums[1], second, high);
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            // SAFETY: as above.
+            let bytes = unsafe { _mm512_maskz_loadu_epi8(lanes, row.as_ptr().add(at).cast()) };
+            let first = _mm512_and_si512(bytes, mask);
+            let second = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            *sum = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*sum, first, low), second, high);
+        }
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    // Lanes of four rows in the place of four lanes of one, twice; then the four parts.
+    let [a, b, c, d] = sums;
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    let sum = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+    let mut out = [0; AT_ONCE];
+    // SAFETY: there is room for four numbers; the store needs no alignment.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sum) };
+    out
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ const PROBE_COST: f64 = 1.0 / 25.0;
 /// admitted to the power of [`SHARE_POWER`]. These and the patience were found by trial on a real
 /// and a clustered set, for a recall@10 of 0.95 at `ef` 64 and 50 to 1 % of the rows, at random
 /// and at one end of an axis.
-const PROBED_PER_WIDTH: f64 = 1.1;
+const PROBED_PER_WIDTH: f64 = 1.35;
 const SHARE_POWER: f64 = 0.75;
 
 /// The same, in the place of that times `ef`, where a recall of 0.95 is asked for. To miss half
@@ -129,7 +129,7 @@ const PROBED_AT_TARGET: f64 = 70.0;
 const MISS_POWER: f64 = 0.7;
 
 /// The patience of a probe, in the same measure.
-const PATIENCE: f64 = 0.13;
+const PATIENCE: f64 = 0.081;
 
 /// Hits that a segment's recall curve is about.
 const CURVE_HITS: usize = 10;

@@ -21,7 +21,7 @@ mod working;
 pub(crate) use family::{Draw, Family};
 
 use super::{
-    dice::Dice,
+    dice::{Dice, hash, mix},
     example::{Example, Kind},
     split::Split,
 };
@@ -30,6 +30,9 @@ use super::{
 const MAX_TRIES: usize = 2000;
 /// Siblings that a training query has as negatives.
 const NEGATIVES: usize = 4;
+/// How many training queries of a hundred have the brief thought: an adapter that learns both
+/// gives reinforcement something to choose from.
+const BRIEF_PERCENT: u64 = 40;
 
 /// A subject with its documents, one for each value, and queries that ask for some of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(crate) struct Group {
 pub(crate) struct Resolving {
     pub(crate) query: String,
     pub(crate) thought: String,
+    /// The same in as few words as do.
+    pub(crate) brief: String,
     /// Position in the group's documents.
     pub(crate) document: usize,
     /// Family, clue and value: what must differ between splits.
@@ -110,6 +115,7 @@ pub(crate) fn group(
     let queries = asked.iter().map(|(draw, pair)| Resolving {
         query: surface::query(family, split, &subject, draw, dice),
         thought: working::thought(family.kind, draw, &subject),
+        brief: working::brief(family.kind, draw),
         document: values.iter().position(|value| *value == draw.value).unwrap_or_default(),
         pair: pair.clone(),
     });
@@ -122,6 +128,7 @@ pub(crate) fn group(
 pub(crate) fn example(family: &Family, dice: &mut Dice) -> Option<Example> {
     let Group { documents, queries, .. } = group(family, Split::Train, (1, NEGATIVES + 1), dice)?;
     let query = queries.into_iter().next()?;
+    let is_brief = mix(hash(&query.query)) % 100 < BRIEF_PERCENT;
     let positive = documents[query.document].clone();
     let negatives = documents.into_iter().filter(|text| *text != positive).collect();
     Some(Example {
@@ -130,7 +137,7 @@ pub(crate) fn example(family: &Family, dice: &mut Dice) -> Option<Example> {
         query: query.query,
         positives: vec![positive],
         negatives,
-        thought: Some(query.thought),
+        thought: Some(if is_brief { query.brief } else { query.thought }),
         source: family.name.to_owned(),
     })
 }
@@ -216,7 +223,10 @@ mod tests {
                     let text = group.documents[query.document].to_lowercase();
                     let value = query.pair.rsplit('|').next().unwrap_or_default().to_lowercase();
                     assert!(text.contains(&value), "{query:?} {text}");
-                    assert!(query.thought.to_lowercase().contains(&value), "{query:?}");
+                    for thought in [&query.thought, &query.brief] {
+                        assert!(thought.to_lowercase().contains(&value), "{query:?}");
+                    }
+                    assert!(query.brief.len() < query.thought.len(), "{query:?}");
                     assert!(!query.query.contains(['{', '}']), "{query:?}");
                     assert!(!text.contains(['{', '}']), "{text}");
                     assert!(query.thought.split(' ').count() <= 40, "{query:?}");

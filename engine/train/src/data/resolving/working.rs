@@ -4,12 +4,26 @@ use super::family::{Draw, Topic};
 
 /// The working-out, then the document's words: subject and value.
 pub(crate) fn thought(topic: Topic, draw: &Draw, subject: &str) -> String {
-    let what = match topic {
+    format!("{} {subject}: {}.", draw.working, words_of_document(topic, draw))
+}
+
+/// The same without the subject, which the query has, and without the value where the
+/// working-out ends in the document's words.
+pub(crate) fn brief(topic: Topic, draw: &Draw) -> String {
+    let words = words_of_document(topic, draw);
+    let before = draw.working.trim_end_matches('.').strip_suffix(&words);
+    if before.is_some_and(|before| !before.ends_with(char::is_alphanumeric)) {
+        return draw.working.clone();
+    }
+    format!("{} {words}.", draw.working)
+}
+
+fn words_of_document(topic: Topic, draw: &Draw) -> String {
+    match topic {
         Topic::Stock => format!("{} {}", draw.value, draw.item),
         Topic::Code | Topic::Chapter | Topic::Part => format!("{} {}", draw.item, draw.value),
         _ => draw.value.clone(),
-    };
-    format!("{} {subject}: {what}.", draw.working)
+    }
 }
 
 /// Numbers from 0 to 199 in words.
