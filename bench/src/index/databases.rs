@@ -13,7 +13,7 @@ use std::{path::Path, rc::Rc};
 use twn_index::UnitVector;
 
 /// Widths of search tried.
-const WIDTHS: [usize; 7] = [10, 16, 32, 64, 128, 256, 400];
+const WIDTHS: [usize; 9] = [10, 16, 24, 32, 40, 48, 64, 128, 256];
 
 /// Queries that tell how many a database can be asked.
 const PILOT: usize = 20;

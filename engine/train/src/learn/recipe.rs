@@ -383,7 +383,7 @@ mod tests {
         assert_eq!((recipe.adapters.reasoning_rank, recipe.adapters.embedding_rank), (8, 12));
         assert!(recipe.wiring.detach && !recipe.wiring.single);
         let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
-        assert_eq!(names, ["reasoning", "embedding", "policy"]);
+        assert_eq!(names, ["reasoning", "embedding", "policy", "policy-ranks"]);
         let rates = &recipe.stages[1];
         assert!(rates.learning_rate_at(0) < rates.learning_rate_at(19));
         assert!((rates.learning_rate_at(19) - rates.learning_rate).abs() < 1e-12);
