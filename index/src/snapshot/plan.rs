@@ -125,7 +125,7 @@ const SHARE_POWER: f64 = 0.75;
 
 /// The same, in the place of that times `ef`, where a recall of 0.95 is asked for. To miss half
 /// as many takes two to the power of this many times the rows.
-const PROBED_AT_TARGET: f64 = 70.0;
+const PROBED_AT_TARGET: f64 = 86.0;
 const MISS_POWER: f64 = 0.7;
 
 /// The patience of a probe, in the same measure.
