@@ -7,6 +7,7 @@ import pathlib
 import torch
 from safetensors.torch import load_file, save_file
 
+import lexicon
 from backbone import LINEARS
 
 PREFIX = "base_model.model.model.layers"
@@ -65,6 +66,8 @@ class Adapters(torch.nn.Module):
         self.queries_weight, self.queries_bias = zeros(dimension, hidden), zeros(dimension)
         #: Tensors of a fitted gate by name.
         self.gate = {}
+        #: The lexical part of adapters that training goes on from.
+        self.lexicon = None
 
     def head(self):
         return {
@@ -94,7 +97,7 @@ class Adapters(torch.nn.Module):
         """One file's tensors, halves: `reasoning.*`, `embedding.*` and the head."""
         parts = {f"reasoning.{name}": value for name, value in self.reasoning.tensors().items()}
         parts |= {f"embedding.{name}": value for name, value in self.embedding.tensors().items()}
-        parts |= self.head() | self.gate
+        parts |= self.head() | self.gate | (self.lexicon.stored if self.lexicon else {})
         return {name: part.detach().half().cpu().contiguous() for name, part in parts.items()}
 
     def save(self, path):
@@ -106,17 +109,18 @@ class Adapters(torch.nn.Module):
         self.reasoning.load(folder / "reasoning")
         self.embedding.load(folder / "embedding")
         stored = load_file(folder / "head.safetensors")
-        if any(name.startswith("lexicon.") for name in stored):
-            raise SystemExit(f"{folder} has a lexicon, which is added after training: begin without it")
+        if any(name.startswith(lexicon.PREFIX) for name in stored):
+            self.lexicon = lexicon.Lexicon(stored, self.queries.device)
         for name, part in self.head().items():
-            part.copy_(stored[name])
+            # With a lexicon the states' part has fewer dimensions than the recipe's.
+            part.data = stored[name].to(part.device, part.dtype)
 
 
 def write_folder(state, like, out):
     """Writes a saved state as a folder of adapters. `like` is a folder of the same plan,
     whose manifest is taken over, and the form of its gate where the state has none: one that a
     fit begins with, and that scores every input 0.5. `twn train gate` fits it, or chooses the
-    threshold of a fitted one (`--fitted`). Its lexicon is left out: `twn train lexicon` fits one."""
+    threshold of a fitted one (`--fitted`). The lexicon is the state's, not the folder's."""
     like, out = pathlib.Path(like), pathlib.Path(out)
     stored = load_file(state)
     for adapter in ("reasoning", "embedding"):
@@ -127,7 +131,7 @@ def write_folder(state, like, out):
         config = (like / adapter / "adapter_config.json").read_text()
         (out / adapter / "adapter_config.json").write_text(config)
     head = load_file(like / "head.safetensors")
-    head = {k: v for k, v in head.items() if not k.startswith("lexicon.")}
+    head = {k: v for k, v in head.items() if not k.startswith(lexicon.PREFIX)}
     head |= {k: v for k, v in stored.items() if not k.startswith(("reasoning.", "embedding."))}
     if "gate.inner.weight" not in stored:
         inner = head["gate.inner.weight"]

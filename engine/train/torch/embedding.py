@@ -30,10 +30,30 @@ def own_thoughts(trainer, stage):
     return own
 
 
+@torch.no_grad()
+def neighbours(trainer, stage):
+    """The nearest texts, by the teacher's vectors, of every text that is only distilled: rows of
+    them `[texts, count]` by kind. What a teacher knows of similar texts is in how it orders them."""
+    count, found = stage["neighbours"], {}
+    for kind in stage["batch"] if count else []:
+        known = trainer.packed.kinds[kind]
+        if len(known.positives.values):
+            continue
+        places = numpy.array([trainer.taught[int(text)] for text in known.query])
+        table = trainer.teacher[put(places, trainer.student.backbone.device)]
+        nearest = []
+        for rows in torch.arange(len(table), device=table.device).split(4_096):
+            near = table[rows] @ table.T
+            near[torch.arange(len(rows)), rows] = -1
+            nearest.append(near.topk(count, 1).indices.cpu())
+        found[kind] = torch.cat(nearest).numpy()
+    return found
+
+
 class Batch:
     """What a step embeds: prompts, and which of them belong together."""
 
-    def __init__(self, trainer, stage, step, own):
+    def __init__(self, trainer, stage, step, own, near):
         self.packed, self.negatives_max = trainer.packed, stage["negatives_max"]
         self.draw = numpy.random.default_rng([trainer.recipe["seed"], 11, step])
         self.sequences, self.documents = [], {}
@@ -43,7 +63,10 @@ class Batch:
         self.queries = {"direct": [], "reasoned": []}
         for kind, size in stage["batch"].items():
             known, thoughts = self.packed.kinds[kind], own.get(kind, {})
-            for at in known.draw(step, size):
+            rows = known.draw(step, size // (1 + stage["neighbours"]) if kind in near else size)
+            if kind in near:
+                rows = numpy.concatenate([rows, near[kind][rows].reshape(-1)])
+            for at in rows:
                 self.example(known, at, thoughts.get(at), stage["weights"]["reasoned"] > 0)
 
     def add(self, sequence):
@@ -56,10 +79,12 @@ class Batch:
             self.texts.append((self.documents[text], text))
 
     def example(self, known, at, own_thought, reasoned):
-        prompt = self.packed.prompt(known.query[at], "query")
+        right = known.positives[at].tolist()
+        # A text that is only distilled may be either.
+        role = "query" if right or self.draw.random() < 0.5 else "document"
+        prompt = self.packed.prompt(known.query[at], role)
         row = self.add(prompt)
         self.texts.append((row, int(known.query[at])))
-        right = known.positives[at].tolist()
         if not right:
             return
         positive = int(self.draw.choice(right))
@@ -90,10 +115,10 @@ class Batch:
         return put(rows, device), losses.Pairing(*(put(one, device) for one in (positive, also_right, doubtful)))
 
 
-def loss(trainer, stage, step, own):
+def loss(trainer, stage, step, own, near):
     """The weighted losses of a step, and each of them."""
     weights, device = stage["weights"], trainer.student.backbone.device
-    made = Batch(trainer, stage, step, own)
+    made = Batch(trainer, stage, step, own, near)
     batch = Ragged(made.sequences, trainer.queries_in_batch, device)
     document_rows = put(numpy.array(list(made.documents.values())), device)
     pairings = {
@@ -111,7 +136,8 @@ def loss(trainer, stage, step, own):
     if len(taught) and weights["cosine"] + weights["similarity"] > 0:
         students = vectors[taught[:, 0]]
         teachers = torch.nn.functional.normalize(trainer.teacher[taught[:, 1]].float(), dim=1)
-        parts["cosine"] = losses.cosine_distance(students, teachers)
+        if weights["cosine"] > 0:
+            parts["cosine"] = losses.cosine_distance(students, teachers)
         parts["similarity"] = losses.similarity_divergence(students, teachers, stage["temperature"])
     examples = list(reasoning.draw(trainer, stage, step)) if weights["thought"] > 0 else []
     if examples:
@@ -121,10 +147,12 @@ def loss(trainer, stage, step, own):
 
 def run(trainer, stage):
     """The stage of a recipe that weights losses of embeddings."""
-    own = own_thoughts(trainer, stage)
+    if trainer.adapters.lexicon and stage["weights"]["cosine"] > 0:
+        raise SystemExit("a lexicon's dimensions are no teacher's: set the weight of `cosine` to 0")
+    own, near = own_thoughts(trainer, stage), neighbours(trainer, stage)
     optimizer, started, count = trainer.optimizer(stage), time.time(), 0
     for step, share in trainer.steps(stage):
-        value, parts = loss(trainer, stage, step, own)
+        value, parts = loss(trainer, stage, step, own, near)
         norm = trainer.learn(stage, optimizer, step, share, value)
         count = step + 1
         if step % 20 == 0:

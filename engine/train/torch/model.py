@@ -195,7 +195,11 @@ class Student:
         head = self.adapters
         pooled = F.linear(self.means(batch, hidden), head.mean_weight, head.mean_bias)
         pooled = pooled + F.linear(states, head.queries_weight, head.queries_bias)
-        return F.normalize(pooled, dim=1)
+        unit = F.normalize(pooled, dim=1)
+        if head.lexicon is None:
+            return unit
+        words = head.lexicon.part(self.backbone.embedding, batch)
+        return F.normalize(torch.cat([unit, words], 1), dim=1)
 
     def embed_from_cache(self, reasoning, embedding, batch, detach):
         """The same for interface `cache`: tokens run under the reasoning adapter, and the

@@ -43,7 +43,7 @@ SAVED = 30
 #: Positions, budgets included, of thoughts that are decoded together: bounds the cache.
 THOUGHT_POSITIONS = 800_000
 #: What a stage need not name, as `twn train` has it.
-STAGE = {"warmup": 1, "temperature": 0.05, "negatives_max": 4, "false_negative_margin": 0.1}
+STAGE = {"warmup": 1, "neighbours": 0, "temperature": 0.05, "negatives_max": 4, "false_negative_margin": 0.1}
 WEIGHTS = ("thought", "direct", "reasoned", "cosine", "similarity")
 POLICY = {"kl_weight": 0.04, "kl_max": 0.5, "clip_low": 0.2, "clip_high": 0.28}
 
