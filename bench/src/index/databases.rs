@@ -5,7 +5,7 @@ use super::{
     contestant::{self, Answers, Contestant},
     curve::{Point, qps_at},
     peer,
-    served::{Served, Server},
+    served::{Served, Server, Way},
 };
 use crate::rows::{Row, Target};
 use anyhow::Context;
@@ -90,8 +90,9 @@ impl Databases<'_> {
         theirs.take_queries(self.query_path, queries)?;
         let first = ours.first().context("there is no collection of ours")?;
         let server = Rc::new(Server::start(self.server, first.folder)?);
-        let served =
-            ours.iter().map(|own| Served::connect(&server, own.folder, &self.queries[..queries]));
+        let served = ours.iter().map(|own| {
+            Served::connect(&server, own.way, own.folder, &self.queries[..queries])
+        });
         let mut contestants = Vec::new();
         for served in served {
             contestants.push(Contestant::Served(served?));
@@ -123,6 +124,7 @@ impl Databases<'_> {
 pub(crate) struct Own<'a> {
     pub(crate) name: &'a str,
     pub(crate) folder: &'a Path,
+    pub(crate) way: Way,
     /// It is the one that has to be faster: it keeps vectors as they are, as the databases do.
     pub(crate) is_compared: bool,
 }

@@ -29,6 +29,7 @@ use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
+use served::Way;
 use std::path::{Path, PathBuf};
 use twn_index::{Collection, Quantization, SearchOptions, Snapshot, UnitVector};
 use vectors::DataSet;
@@ -271,9 +272,12 @@ impl<'a> Bench<'a> {
             queries: &self.queries[..count],
             threads: self.threads,
         };
+        // What is compared keeps vectors as databases do, and is asked within the machine, as they are.
+        let own = |name, folder, way, is_compared| databases::Own { name, folder, way, is_compared };
         let ours = [
-            databases::Own { name: "f32", folder: plain, is_compared: true },
-            databases::Own { name: "SQ8", folder: quantised, is_compared: false },
+            own("f32", plain, Way::Socket, true),
+            own("f32 over TCP", plain, Way::Port, false),
+            own("SQ8", quantised, Way::Socket, false),
         ];
         databases.measure(&ours, &truth[..count].to_vec())
     }

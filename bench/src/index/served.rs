@@ -9,6 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
     rc::Rc,
 };
+use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::Channel;
 use twn_index::UnitVector;
@@ -17,10 +18,22 @@ use twn_protos::v1::{self, search_request::Query, search_service_client::SearchS
 /// Lines of the server's output read at most before it serves.
 const LINES_MAX: usize = 1000;
 
+/// How a server is reached.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    /// TCP, over loopback.
+    Port,
+    /// A Unix socket.
+    Socket,
+}
+
 /// A server of this program's own, ended with it.
 pub(crate) struct Server {
     process: Child,
-    address: String,
+    port: String,
+    socket: String,
+    /// Where the socket is: a short path, since longer ones are refused.
+    _folder: TempDir,
 }
 
 impl Server {
@@ -29,17 +42,29 @@ impl Server {
     pub(crate) fn start(program: &Path, collection: &Path) -> anyhow::Result<Self> {
         let data = collection.parent().and_then(Path::parent);
         let data = data.context("the collection is in no data folder")?;
+        let folder = TempDir::new()?;
+        let socket = folder.path().join("twn.sock");
         let process = Command::new(program)
             .args(["serve", "--json", "--pull", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .arg("--socket")
+            .arg(&socket)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let mut server = Self { process, address: String::new() };
-        server.address = address_of(&mut server.process)?;
+        let socket = format!("unix://{}", socket.display());
+        let mut server = Self { process, port: String::new(), socket, _folder: folder };
+        server.port = address_of(&mut server.process)?;
         Ok(server)
+    }
+
+    fn address(&self, way: Way) -> String {
+        match way {
+            Way::Port => self.port.clone(),
+            Way::Socket => self.socket.clone(),
+        }
     }
 }
 
@@ -66,13 +91,14 @@ impl Served {
     /// Connects to a server.
     pub(crate) fn connect(
         server: &Rc<Server>,
+        way: Way,
         collection: &Path,
         queries: &[UnitVector],
     ) -> anyhow::Result<Self> {
         let name = collection.file_name().and_then(|name| name.to_str());
         let collection = name.context("the collection's folder is no name")?.to_owned();
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let client = runtime.block_on(SearchServiceClient::connect(server.address.clone()))?;
+        let client = runtime.block_on(SearchServiceClient::connect(server.address(way)))?;
         let queries = queries.iter().map(|query| query.as_slice().to_vec()).collect();
         Ok(Self { runtime, client, collection, queries, _server: Rc::clone(server) })
     }

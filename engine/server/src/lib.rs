@@ -21,6 +21,7 @@ pub mod serve;
 
 mod convert;
 mod listen;
+mod local_socket;
 mod rpc;
 mod services;
 mod status;

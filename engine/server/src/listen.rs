@@ -10,14 +10,15 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::Sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_util::either::Either;
+use tonic::transport::server::Connected;
 
-use crate::linger::Linger;
+use crate::{linger::Linger, local_socket::LocalSocket};
 
 /// Bytes of the preface that opens every HTTP/2 connection.
 const PREFACE_BYTES: usize = 24;
@@ -25,10 +26,51 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept; the usual cause, too many open files, takes a while to go.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections come from.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) port: TcpListener,
+    /// A socket of this machine, where one is wanted.
+    pub(crate) socket: Option<LocalSocket>,
+}
+
+/// A connection's bytes: through the network, or within this machine.
+type Stream = Either<TcpStream, UnixStream>;
+
+impl Listeners {
+    async fn accept(&self, linger: Option<&Linger>) -> io::Result<Stream> {
+        let local = async {
+            match &self.socket {
+                Some(socket) => socket.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (stream, watched) = tokio::select! {
+            accepted = self.port.accept() => {
+                let (stream, _) = accepted?;
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "setting TCP_NODELAY");
+                }
+                let watched = linger.map(|linger| linger.watch(&stream));
+                (Either::Left(stream), watched)
+            }
+            accepted = local => {
+                let stream = accepted?;
+                let watched = linger.map(|linger| linger.watch(&stream));
+                (Either::Right(stream), watched)
+            }
+        };
+        if let Some(Err(error)) = watched {
+            tracing::debug!(%error, "watching a connection");
+        }
+        Ok(stream)
+    }
+}
+
 /// Accepts connections until the stream is dropped. At most `connections` are open at
-/// once; more wait in the listener's backlog.
+/// once; more wait in the listeners' backlogs.
 pub(crate) fn accept(
-    listener: TcpListener,
+    listeners: Listeners,
     connections: usize,
     linger: Option<Arc<Linger>>,
 ) -> ReceiverStream<io::Result<Connection>> {
@@ -38,22 +80,16 @@ pub(crate) fn accept(
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let stream = tokio::select! {
                 () = accepted.closed() => return,
-                stream = listener.accept() => stream,
+                stream = listeners.accept(linger.as_deref()) => stream,
             };
             let stream = match stream {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "setting TCP_NODELAY");
-            }
-            if let Some(Err(error)) = linger.as_ref().map(|linger| linger.watch(&stream)) {
-                tracing::debug!(%error, "watching a connection");
-            }
             if accepted.send(Ok(Connection::new(stream, place))).await.is_err() {
                 return;
             }
@@ -65,25 +101,23 @@ pub(crate) fn accept(
 /// An accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// What is missing of the preface, and until when it may be.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Stream, place: OwnedSemaphorePermit) -> Self {
         let timer = Box::pin(tokio::time::sleep(PREFACE_TIMEOUT));
         Self { stream, preface: Some((PREFACE_BYTES, timer)), _place: place }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ();
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for Connection {
@@ -146,7 +180,7 @@ mod tests {
     async fn connections_beyond_the_limit_wait_and_dropping_closes_the_port() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut incoming = accept(listener, 1, None);
+        let mut incoming = accept(Listeners { port: listener, socket: None }, 1, None);
 
         let _first = TcpStream::connect(address).await.unwrap();
         let _second = TcpStream::connect(address).await.unwrap();

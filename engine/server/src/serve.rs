@@ -1,7 +1,7 @@
 //! A running server: from options to a listening socket, through loading and warm-up
 //! to serving, and back down without losing anything acknowledged.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -13,7 +13,8 @@ use twn_service::{
 
 use crate::{
     linger::Linger,
-    listen::accept,
+    listen::{Listeners, accept},
+    local_socket::LocalSocket,
     rpc::{Access, Host},
     services::{self, Health},
 };
@@ -39,6 +40,8 @@ const WARM_UP_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct ServeOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Path of a Unix socket to listen on as well.
+    pub socket: Option<PathBuf>,
     /// The model and how it runs.
     pub encoder: LoadOptions,
     /// Data folder, threads, policy and limits.
@@ -63,11 +66,11 @@ pub struct RunningServer {
     loading: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
-/// Binds the socket and starts to load the model in the background. Until it is up,
+/// Binds the port and starts to load the model in the background. Until it is up,
 /// calls are answered with UNAVAILABLE and health with NOT_SERVING.
 ///
 /// # Errors
-/// Fails when a limit is zero or the address cannot be listened on.
+/// Fails when a limit is zero or the address or the socket cannot be listened on.
 pub async fn start(options: ServeOptions) -> anyhow::Result<RunningServer> {
     let limits = options.engine.limits.clone();
     limits.validate().map_err(|problem| anyhow!(problem))?;
@@ -75,11 +78,16 @@ pub async fn start(options: ServeOptions) -> anyhow::Result<RunningServer> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = listener.local_addr().context("cannot tell the listening address")?;
+    let bind = |path: &PathBuf| {
+        LocalSocket::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+    };
+    let socket = options.socket.as_ref().map(bind).transpose()?;
+    let listeners = Listeners { port: listener, socket };
 
     let host = Arc::new(Host::new(limits, options.max_message_bytes));
     let health = Health::not_serving().await;
     let routes = services::routes(&host, &health)?;
-    let serving = tokio::spawn(serve(listener, routes, Arc::clone(&host), options.linger.clone()));
+    let serving = tokio::spawn(serve(listeners, routes, Arc::clone(&host), options.linger.clone()));
     let drain = options.drain;
     let loading = tokio::spawn(load(options, Arc::clone(&host), health.clone()));
     Ok(RunningServer { address, host, health, drain, serving, loading: Some(loading) })
@@ -144,7 +152,7 @@ impl RunningServer {
 
 /// Serves until draining begins, then waits for open connections.
 async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     routes: Routes,
     host: Arc<Host>,
     linger: Option<Arc<Linger>>,
@@ -163,7 +171,7 @@ async fn serve(
         .concurrency_limit_per_connection(MAX_CONNECTION_CALLS as usize)
         .serve_with_incoming_shutdown(
             services,
-            accept(listener, MAX_CONNECTIONS, linger),
+            accept(listeners, MAX_CONNECTIONS, linger),
             draining.cancelled_owned(),
         )
         .await

@@ -25,6 +25,10 @@ pub struct ServeArgs {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:50871]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
+    /// Path of a Unix socket to listen on as well, for clients of this machine
+    /// (`--server unix:///PATH`)
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// The model and where data is kept.
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -59,7 +63,10 @@ impl ServeArgs {
     /// The settings that the flags change.
     pub fn flags(&self) -> Vec<Flag> {
         let listen = self.listen.map(|at| Flag::new("server.listen", "--listen", at.to_string()));
-        self.engine.flags().into_iter().chain(listen).collect()
+        let socket = self.socket.as_ref().map(|path| {
+            Flag::new("server.socket", "--socket", path.to_string_lossy().into_owned())
+        });
+        self.engine.flags().into_iter().chain(listen).chain(socket).collect()
     }
 }
 

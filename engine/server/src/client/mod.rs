@@ -37,14 +37,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `server`, for example `http://127.0.0.1:50871`. The connection comes
-    /// back by itself when the server restarts.
+    /// Connects to `server`, for example `http://127.0.0.1:50871`, or `unix:///run/twn.sock` for
+    /// a socket of this machine. The connection comes back by itself when the server restarts.
     ///
     /// # Errors
     /// Fails with what to do when nothing listens there.
     pub async fn connect(server: &str) -> anyhow::Result<Self> {
-        let server =
-            if server.contains("://") { server.into() } else { format!("http://{server}") };
+        let has_scheme = server.contains("://") || server.starts_with("unix:");
+        let server = if has_scheme { server.into() } else { format!("http://{server}") };
         if server.starts_with("https:") {
             bail!(
                 "`{server}` asks for TLS, which this version does not speak; use http:// through a tunnel or proxy"

@@ -14,6 +14,14 @@ const DRAIN_S_MAX: u64 = 86_400;
 const LINGER_US_MAX: u64 = 10_000;
 const CACHE_BYTES_MAX: usize = 1 << 40;
 
+/// Tells whether a client could look for a server there.
+fn is_address(server: &str) -> bool {
+    match server.strip_prefix("unix:") {
+        Some(path) => !path.trim_start_matches('/').is_empty(),
+        None => server.parse::<Uri>().is_ok_and(|uri| uri.host().is_some()),
+    }
+}
+
 /// Lists every value that is out of its range, with its key.
 pub fn problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
@@ -68,8 +76,11 @@ pub fn problems(config: &Config) -> Vec<String> {
     }
     let server = &config.client.server;
     demand(
-        server.parse::<Uri>().is_ok_and(|uri| uri.host().is_some()),
-        format!("`client.server` is `{server}`, not an address such as http://127.0.0.1:50871"),
+        is_address(server),
+        format!(
+            "`client.server` is `{server}`, not an address such as http://127.0.0.1:50871 or \
+             unix:///run/twn.sock"
+        ),
     );
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {
         demand(false, format!("`log.filter` is `{}`: {error}", config.log.filter));
@@ -115,6 +126,7 @@ mod tests {
         check(|config| config.cache.bytes = usize::MAX, "cache.bytes");
         check(|config| config.limits.max_ids = 0, "max_ids");
         check(|config| config.client.server = "not an address".into(), "client.server");
+        check(|config| config.client.server = "unix://".into(), "client.server");
         check(|config| config.log.filter = "twn=loud".into(), "log.filter");
     }
 }

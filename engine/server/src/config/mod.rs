@@ -65,6 +65,9 @@ pub struct Config {
 pub struct ServerSection {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Path of a Unix socket to listen on as well, which clients of this machine reach sooner:
+    /// `unix:///run/twn.sock`.
+    pub socket: Option<PathBuf>,
     /// Bytes of the largest message in either direction.
     pub max_message_bytes: usize,
     /// Seconds that calls may take to finish once the server is told to stop.
@@ -78,6 +81,7 @@ impl Default for ServerSection {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            socket: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             drain_s: DEFAULT_DRAIN.as_secs(),
             linger_us: DEFAULT_LINGER_US,
@@ -247,6 +251,7 @@ impl Config {
     pub fn serve_options(&self, model: &Path) -> ServeOptions {
         ServeOptions {
             listen: self.server.listen,
+            socket: self.server.socket.clone(),
             encoder: self.model.load_options(model),
             engine: EngineOptions {
                 data: self.data.path.clone(),

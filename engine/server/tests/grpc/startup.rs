@@ -10,6 +10,7 @@ use tonic_health::pb::{
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 use twn_protos::v1::GetServerInfoRequest;
+use twn_server::client::Client;
 
 use crate::support::{
     CONTEXT_TOKENS, DIMENSION, TestServer, connect, message,
@@ -177,4 +178,28 @@ async fn data_outlives_the_server() {
     let mut client = twn_protos::v1::search_service_client::SearchServiceClient::new(channel);
     let found = client.search(message::search("docs", "words")).await.unwrap().into_inner();
     assert_eq!(found.hits[0].document.as_ref().unwrap().text, "words");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_of_the_machine_answers_as_the_port_does_and_goes_with_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("twn.sock");
+    let server = TestServer::with(|options| options.socket = Some(path.clone())).await;
+    let over_port = server.info().get_server_info(GetServerInfoRequest {}).await.unwrap();
+    let client = Client::connect(&format!("unix://{}", path.display())).await.unwrap();
+    assert_eq!(client.info().await.unwrap().encoder, over_port.into_inner().encoder);
+
+    // Another server leaves it alone.
+    let second = TestServer::refused(|options| options.socket = Some(path.clone())).await;
+    assert!(second.contains("a server listens there already"), "{second}");
+    assert!(client.info().await.is_ok());
+
+    drop(client);
+    server.running.shut_down().await.unwrap();
+    let gone = async {
+        while path.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), gone).await.expect("the path is removed");
 }

@@ -63,6 +63,14 @@ impl TestServer {
         Self { running, channel, _data: data }
     }
 
+    /// Tells why a server with changed options does not start.
+    pub(crate) async fn refused(change: impl FnOnce(&mut ServeOptions)) -> String {
+        let data = TempDir::new().unwrap();
+        let mut options = options(data.path().join("data"));
+        change(&mut options);
+        format!("{:#}", start(options).await.err().expect("server is refused"))
+    }
+
     /// Creates a collection of the encoder's vectors.
     pub(crate) async fn collection(&self, name: &str) {
         let config = Some(message::collection(name));
@@ -105,6 +113,7 @@ pub(crate) async fn connect(address: SocketAddr) -> Channel {
 fn options(data: PathBuf) -> ServeOptions {
     ServeOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        socket: None,
         encoder: LoadOptions { context_tokens: CONTEXT_TOKENS, ..LoadOptions::new(tiny_model()) },
         engine: EngineOptions {
             data,
