@@ -55,6 +55,7 @@ class Batch:
 
     def __init__(self, trainer, stage, step, own, near):
         self.packed, self.negatives_max = trainer.packed, stage["negatives_max"]
+        self.neighbours = stage["neighbours"]
         self.draw = numpy.random.default_rng([trainer.recipe["seed"], 11, step])
         self.sequences, self.documents = [], {}
         #: `(row, text)` of all but thoughts.
@@ -63,7 +64,7 @@ class Batch:
         self.queries = {"direct": [], "reasoned": []}
         for kind, size in stage["batch"].items():
             known, thoughts = self.packed.kinds[kind], own.get(kind, {})
-            rows = known.draw(step, size // (1 + stage["neighbours"]) if kind in near else size)
+            rows = known.draw(step, size // (1 + self.neighbours) if kind in near else size)
             if kind in near:
                 rows = numpy.concatenate([rows, near[kind][rows].reshape(-1)])
             for at in rows:
@@ -80,8 +81,9 @@ class Batch:
 
     def example(self, known, at, own_thought, reasoned):
         right = known.positives[at].tolist()
-        # A text that is only distilled may be either.
-        role = "query" if right or self.draw.random() < 0.5 else "document"
+        # In a neighbourhood a text may be either.
+        is_query = right or not self.neighbours or self.draw.random() < 0.5
+        role = "query" if is_query else "document"
         prompt = self.packed.prompt(known.query[at], role)
         row = self.add(prompt)
         self.texts.append((row, int(known.query[at])))

@@ -35,6 +35,8 @@ pub struct Drawn<'a> {
     pub negatives: Vec<&'a str>,
     /// How its query is written.
     pub case: Case,
+    /// A text alone that is read as a document.
+    pub is_document: bool,
     /// A thought of the reasoning adapter's own that stands in for the written one.
     pub own_thought: Option<Decoded>,
 }
@@ -111,7 +113,7 @@ impl<'a> Kind<'a> {
     }
 }
 
-fn dress<'a>(
+pub(super) fn dress<'a>(
     example: &'a Example,
     negatives_max: usize,
     case_noise: f64,
@@ -127,7 +129,7 @@ fn dress<'a>(
         true if rng.random_bool(0.5) => Case::Upper,
         true => Case::Lower,
     };
-    Drawn { example, positive, negatives, case, own_thought: None }
+    Drawn { example, positive, negatives, case, is_document: false, own_thought: None }
 }
 
 #[cfg(test)]

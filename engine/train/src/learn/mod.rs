@@ -10,6 +10,7 @@
 //! | `dataset`, `draw` | examples, and which of them make a step |
 //! | `sequence`, `batch`, `grove` | from texts to tokens, padded, or with what they share once |
 //! | `teacher`, `closed_form` | a teacher's vectors, and where a projection begins |
+//! | `neighbourhood` | texts to distil, with those that the teacher finds near |
 //! | `student` | the model under training |
 //! | `loss`, `step`, `optimizer` | losses, a step's gradients, AdamW |
 //! | `gate`, `calibrate` | the gate's fit to what thoughts were worth, and its threshold |
@@ -36,6 +37,7 @@ mod held_out;
 mod lexicon;
 mod log;
 pub mod loss;
+mod neighbourhood;
 mod optimizer;
 mod own_thoughts;
 mod policy;

@@ -13,6 +13,9 @@ use twn_encoder::{
 
 use super::{AdamWOptions, Evaluate, RecipeChange, TrainError, Wiring};
 
+/// Most neighbours that a text alone brings.
+const NEIGHBOURS_MAX: usize = 256;
+
 /// What to train, on what, in which stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +90,11 @@ pub struct Stage {
     /// Temperature of those thoughts; 0 is greedy.
     #[serde(default = "default_thought_temperature")]
     pub thought_temperature: f32,
+    /// Texts alone come in neighbourhoods: each that is drawn brings so many of the nearest by the
+    /// teacher's vectors, and the batch's count has them all. Each is a query or a document by
+    /// chance.
+    #[serde(default)]
+    pub neighbours: usize,
     /// Weights of the losses.
     #[serde(default)]
     pub weights: Weights,
@@ -324,6 +332,12 @@ impl Stage {
         }
         if (weights.cosine > 0.0 || weights.similarity > 0.0) && recipe.teacher.is_none() {
             return refuse("distils, but the recipe names no `teacher`".to_owned());
+        }
+        if self.neighbours > NEIGHBOURS_MAX {
+            return refuse(format!("{} neighbours, at most {NEIGHBOURS_MAX}", self.neighbours));
+        }
+        if self.neighbours > 0 && weights.similarity == 0.0 {
+            return refuse("wants neighbours, but has no loss `similarity`".to_owned());
         }
         Ok(())
     }

@@ -333,8 +333,12 @@ impl<'a> Texts<'a> {
         for (one, right) in drawn.iter().zip(owners) {
             let instruction = one.example.instruction.as_deref();
             let written = one.case.apply(&one.example.query);
-            let row =
-                texts.row(Role::Query, &written, || sequencer.query(&written, instruction))?;
+            let row = match one.is_document {
+                true => texts.row(Role::Document, &written, || sequencer.document(&written))?,
+                false => {
+                    texts.row(Role::Query, &written, || sequencer.query(&written, instruction))?
+                }
+            };
             texts.teach(one, row, sequencer)?;
             let Some(positive) = one.positive.filter(|_| contrastive) else { continue };
             let answers = Answers {
@@ -431,6 +435,7 @@ mod tests {
                 positive: example.positives.first().map(String::as_str),
                 negatives: example.negatives.iter().map(String::as_str).collect(),
                 case: Case::Kept,
+                is_document: false,
                 own_thought: None,
             })
             .collect();

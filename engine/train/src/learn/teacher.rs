@@ -45,6 +45,18 @@ impl Teacher {
         })
     }
 
+    /// One that has read these texts.
+    #[cfg(test)]
+    pub(super) fn of(texts: impl Iterator<Item = (String, Vec<f32>)>) -> Self {
+        let mut teacher = Self { rows: HashMap::new(), values: Vec::new(), dimension: 0 };
+        for (row, (text, vector)) in texts.enumerate() {
+            teacher.rows.insert(key(&text), row);
+            teacher.dimension = vector.len();
+            teacher.values.extend(vector.into_iter().map(half::f16::from_f32));
+        }
+        teacher
+    }
+
     /// Length of the vectors.
     pub fn dimension(&self) -> usize {
         self.dimension

@@ -20,6 +20,7 @@ use super::{
     Teacher, TrainError, TrainEvent, checkpoint, closed_form,
     held_out::HeldOut,
     log::Log,
+    neighbourhood::Neighbourhoods,
     own_thoughts::{At, think_for},
     policy::Reinforcement,
     read_examples, run_step,
@@ -241,13 +242,17 @@ impl Run<'_> {
         mut student: Student,
     ) -> Result<(Student, RunEnd), TrainError> {
         let stage = under_way.stage;
-        let mut draw = Draw::new(data, &stage.batch, under_way.seed);
+        let device = student.device().clone().inner();
+        let near =
+            Neighbourhoods::new(data, stage, self.teacher.as_ref(), under_way.seed, &device);
+        let mut draw = Draw::new(data, &near.drawn_of(&stage.batch), under_way.seed);
         if under_way.index == 0 && under_way.first == 0 {
             self.evaluate(under_way, 0, &student)?;
         }
         for step in under_way.first..stage.steps {
             let started = Instant::now();
             let mut drawn = draw.step(step, stage.negatives_max, stage.case_noise);
+            near.join(&mut drawn, step, stage.case_noise);
             let seen = self.step(under_way, step, &mut drawn, &student)?;
             let learning_rate = stage.learning_rate_at(step);
             let norm;
