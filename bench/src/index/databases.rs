@@ -90,9 +90,9 @@ impl Databases<'_> {
         theirs.take_queries(self.query_path, queries)?;
         let first = ours.first().context("there is no collection of ours")?;
         let server = Rc::new(Server::start(self.server, first.folder)?);
-        let served = ours.iter().map(|own| {
-            Served::connect(&server, own.way, own.folder, &self.queries[..queries])
-        });
+        let served = ours
+            .iter()
+            .map(|own| Served::connect(&server, own.way, own.folder, &self.queries[..queries]));
         let mut contestants = Vec::new();
         for served in served {
             contestants.push(Contestant::Served(served?));

@@ -272,12 +272,14 @@ impl<'a> Bench<'a> {
             queries: &self.queries[..count],
             threads: self.threads,
         };
-        // What is compared keeps vectors as databases do, and is asked within the machine, as they are.
-        let own = |name, folder, way, is_compared| databases::Own { name, folder, way, is_compared };
+        // What is compared keeps vectors as databases do, and is asked within the machine, as
+        // they are.
+        let own =
+            |name, folder, way, is_compared| databases::Own { name, folder, way, is_compared };
         let ours = [
-            own("f32", plain, Way::Socket, true),
-            own("f32 over TCP", plain, Way::Port, false),
-            own("SQ8", quantised, Way::Socket, false),
+            own("f32 by socket", plain, Way::Socket, true),
+            own("f32 by TCP", plain, Way::Port, false),
+            own("SQ8 by socket", quantised, Way::Socket, false),
         ];
         databases.measure(&ours, &truth[..count].to_vec())
     }

@@ -55,6 +55,7 @@ impl Workload {
             positive: example.positives.first().map(String::as_str),
             negatives: example.negatives.iter().map(String::as_str).collect(),
             case: Case::Kept,
+            is_document: false,
             own_thought: None,
         };
         self.0.iter().map(drawn).collect::<Vec<_>>()

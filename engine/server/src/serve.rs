@@ -78,10 +78,14 @@ pub async fn start(options: ServeOptions) -> anyhow::Result<RunningServer> {
         .await
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = listener.local_addr().context("cannot tell the listening address")?;
-    let bind = |path: &PathBuf| {
-        LocalSocket::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+    let socket = match &options.socket {
+        Some(path) => Some(
+            LocalSocket::bind(path)
+                .await
+                .with_context(|| format!("cannot listen on {}", path.display()))?,
+        ),
+        None => None,
     };
-    let socket = options.socket.as_ref().map(bind).transpose()?;
     let listeners = Listeners { port: listener, socket };
 
     let host = Arc::new(Host::new(limits, options.max_message_bytes));

@@ -6,7 +6,7 @@
 
 Every variant has the same data, seed and steps. `RUNS/table.jsonl` has a line for each with
 nDCG@10 never, adaptively and always thinking, and its difference from the first variant's of
-the same mode (paired bootstrap).
+the same mode (paired bootstrap); `RUNS/VARIANT.npz` has the figures by query, for other pairs.
 """
 
 import json
@@ -53,6 +53,7 @@ def main():
                 line[f"{mode}_{kind}"] = round(float(numpy.nanmean(figures[mode][seen["kinds"] == kind])), 4)
             if first:
                 line[f"{mode}_from_first"] = difference(figures[mode], first[mode])
+        numpy.savez(out / f"{variant['name']}.npz", tokens=seen["tokens"], kinds=seen["kinds"], **figures)
         earlier, first = trainer, first or figures
         print(json.dumps(line), flush=True)
         with open(out / "table.jsonl", "a") as table:

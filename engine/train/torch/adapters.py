@@ -112,8 +112,12 @@ class Adapters(torch.nn.Module):
         if any(name.startswith(lexicon.PREFIX) for name in stored):
             self.lexicon = lexicon.Lexicon(stored, self.queries.device)
         for name, part in self.head().items():
+            kept = stored[name]
             # With a lexicon the states' part has fewer dimensions than the recipe's.
-            part.data = stored[name].to(part.device, part.dtype)
+            start = 1 if self.lexicon and name.startswith("project.") else 0
+            if kept.shape[start:] != part.shape[start:]:
+                raise SystemExit(f"{folder}: {name} is {list(kept.shape)}, not {list(part.shape)}")
+            part.data = kept.to(part.device, part.dtype)
 
 
 def write_folder(state, like, out):

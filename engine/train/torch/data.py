@@ -21,7 +21,8 @@ class Lists:
         return len(self.offsets) - 1
 
 
-#: Share of a kind's examples, the last ones, that no stage draws: the gate is fitted to them.
+#: Share of a kind's examples, the last ones, that no stage draws (texts alone can still be
+#: neighbours): the gate is fitted to them.
 HELD_OUT = 0.08
 
 

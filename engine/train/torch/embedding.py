@@ -40,9 +40,9 @@ def neighbours(trainer, stage):
         if len(known.positives.values):
             continue
         places = numpy.array([trainer.taught[int(text)] for text in known.query])
-        table = trainer.teacher[put(places, trainer.student.backbone.device)]
+        table = trainer.teacher[put(places, trainer.student.backbone.device)].float()
         nearest = []
-        for rows in torch.arange(len(table), device=table.device).split(4_096):
+        for rows in torch.arange(len(table), device=table.device).split(2_048):
             near = table[rows] @ table.T
             near[torch.arange(len(rows)), rows] = -1
             nearest.append(near.topk(count, 1).indices.cpu())
@@ -64,9 +64,10 @@ class Batch:
         self.queries = {"direct": [], "reasoned": []}
         for kind, size in stage["batch"].items():
             known, thoughts = self.packed.kinds[kind], own.get(kind, {})
-            rows = known.draw(step, size // (1 + self.neighbours) if kind in near else size)
+            rows = known.draw(step, max(1, size // (1 + self.neighbours)) if kind in near else size)
             if kind in near:
-                rows = numpy.concatenate([rows, near[kind][rows].reshape(-1)])
+                # Each once: a text that a step has twice is so similar to itself that it learns nothing else.
+                rows = numpy.unique(numpy.concatenate([rows, near[kind][rows].reshape(-1)]))
             for at in rows:
                 self.example(known, at, thoughts.get(at), stage["weights"]["reasoned"] > 0)
 
@@ -151,6 +152,8 @@ def run(trainer, stage):
     """The stage of a recipe that weights losses of embeddings."""
     if trainer.adapters.lexicon and stage["weights"]["cosine"] > 0:
         raise SystemExit("a lexicon's dimensions are no teacher's: set the weight of `cosine` to 0")
+    if stage["neighbours"] and stage["weights"]["similarity"] == 0:
+        raise SystemExit("wants neighbours, but has no loss `similarity`")
     own, near = own_thoughts(trainer, stage), neighbours(trainer, stage)
     optimizer, started, count = trainer.optimizer(stage), time.time(), 0
     for step, share in trainer.steps(stage):

@@ -7,7 +7,8 @@ form are the second's.
 
 The mean of two low-rank changes has twice their rank; it is cut back to the plan's by the
 singular values, and what that loses is printed. Runs that began with the same closed form
-project to the same teacher's space, so their projections can be averaged as well.
+project to the same teacher's space, so their projections can be averaged as well, and so can those
+of a run and of what it went on from. A lexicon has to be the same in both.
 """
 
 import json
@@ -53,10 +54,13 @@ def main():
         lost.append(gone)
     save_file(made, out / STORED)
     heads = [load_file(folder / "head.safetensors") for folder in (first, second)]
-    if any(name.startswith("lexicon.") for head in heads for name in head):
-        sys.exit("lexicons are not averaged: average first, then fit one")
+    lexicons = [{name: value.half() for name, value in head.items() if name.startswith("lexicon.")} for head in heads]
+    if lexicons[0].keys() != lexicons[1].keys() or any(
+        not torch.equal(value, lexicons[1][name]) for name, value in lexicons[0].items()
+    ):
+        sys.exit("the two have other lexicons")
     for name, value in heads[1].items():
-        if not name.startswith("gate."):
+        if not name.startswith(("gate.", "lexicon.")):
             mean = shares[0] * heads[0][name].float() + shares[1] * value.float()
             heads[1][name] = mean.half()
     save_file(heads[1], out / "head.safetensors")

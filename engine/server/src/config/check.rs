@@ -1,5 +1,7 @@
 //! What a configuration of the right shape can still have wrong.
 
+use std::path::Path;
+
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +43,15 @@ pub fn problems(config: &Config) -> Vec<String> {
     );
     let drain = config.server.drain_s;
     demand(drain <= DRAIN_S_MAX, format!("`server.drain_s` is {drain}, at most {DRAIN_S_MAX}"));
+    // An empty name and one that begins with a zero byte have sockets without a path.
+    let is_path = |path: &Path| {
+        let bytes = path.as_os_str().as_encoded_bytes();
+        !bytes.is_empty() && !bytes.contains(&0)
+    };
+    demand(
+        config.server.socket.as_deref().is_none_or(is_path),
+        "`server.socket` is no path".to_owned(),
+    );
     let linger = config.server.linger_us;
     demand(
         linger <= LINGER_US_MAX,
@@ -110,6 +121,8 @@ mod tests {
         check(|config| config.server.max_message_bytes = 1, "server.max_message_bytes");
         check(|config| config.server.drain_s = u64::MAX, "server.drain_s");
         check(|config| config.server.linger_us = u64::MAX, "server.linger_us");
+        check(|config| config.server.socket = Some("".into()), "server.socket");
+        check(|config| config.server.socket = Some("\0twn".into()), "server.socket");
         check(|config| config.search.threads = 0, "search.threads");
         check(|config| config.model.context_tokens = 0, "model.context_tokens");
         check(|config| config.model.name.clear(), "model.name");

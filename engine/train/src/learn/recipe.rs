@@ -93,7 +93,7 @@ pub struct Stage {
     /// Texts alone come in neighbourhoods: each that is drawn brings so many of the nearest by the
     /// teacher's vectors, and the batch's count has them all. Each is a query or a document by
     /// chance.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub neighbours: usize,
     /// Weights of the losses.
     #[serde(default)]
@@ -343,6 +343,11 @@ impl Stage {
     }
 }
 
+/// Leaves a setting that is not used out of the digest by which a paused run knows its recipe.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 fn default_content_tokens() -> usize {
     128
 }
@@ -397,7 +402,7 @@ mod tests {
         assert_eq!((recipe.adapters.reasoning_rank, recipe.adapters.embedding_rank), (8, 12));
         assert!(recipe.wiring.detach && !recipe.wiring.single);
         let names: Vec<&str> = recipe.stages.iter().map(|stage| stage.name.as_str()).collect();
-        assert_eq!(names, ["reasoning", "embedding", "policy", "policy-ranks"]);
+        assert_eq!(names, ["reasoning", "embedding", "policy"]);
         let rates = &recipe.stages[1];
         assert!(rates.learning_rate_at(0) < rates.learning_rate_at(19));
         assert!((rates.learning_rate_at(19) - rates.learning_rate).abs() < 1e-12);

@@ -62,6 +62,11 @@ impl Teacher {
         self.dimension
     }
 
+    /// Tells whether the teacher has read a text.
+    pub fn knows(&self, text: &str) -> bool {
+        self.rows.contains_key(&key(text))
+    }
+
     /// The unit vector of a text, if the teacher has read it.
     pub fn vector(&self, text: &str) -> Option<Vec<f32>> {
         let row = *self.rows.get(&key(text))?;

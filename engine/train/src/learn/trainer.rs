@@ -243,8 +243,7 @@ impl Run<'_> {
     ) -> Result<(Student, RunEnd), TrainError> {
         let stage = under_way.stage;
         let device = student.device().clone().inner();
-        let near =
-            Neighbourhoods::new(data, stage, self.teacher.as_ref(), under_way.seed, &device);
+        let near = Neighbourhoods::new(data, stage, self.teacher.as_ref(), under_way.seed, &device);
         let mut draw = Draw::new(data, &near.drawn_of(&stage.batch), under_way.seed);
         if under_way.index == 0 && under_way.first == 0 {
             self.evaluate(under_way, 0, &student)?;
