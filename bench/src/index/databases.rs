@@ -5,7 +5,7 @@ use super::{
     contestant::{self, Answers, Contestant},
     curve::{Point, qps_at},
     peer,
-    served::{Served, Server, Way},
+    served::{Served, Server, Waiting, Way},
 };
 use crate::rows::{Row, Target};
 use anyhow::Context;
@@ -124,7 +124,7 @@ impl Databases<'_> {
 pub(crate) struct Own<'a> {
     pub(crate) name: &'a str,
     pub(crate) folder: &'a Path,
-    pub(crate) way: Way,
+    pub(crate) way: (Way, Waiting),
     /// It is the one that has to be faster: it keeps vectors as they are, as the databases do.
     pub(crate) is_compared: bool,
 }

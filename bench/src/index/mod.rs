@@ -29,7 +29,7 @@ use contestant::{Answers, Contestant, HITS};
 use curve::{Point, ef_at, qps_at};
 use fs_err as fs;
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
-use served::Way;
+use served::{Waiting, Way};
 use std::path::{Path, PathBuf};
 use twn_index::{Collection, Quantization, SearchOptions, Snapshot, UnitVector};
 use vectors::DataSet;
@@ -272,14 +272,18 @@ impl<'a> Bench<'a> {
             queries: &self.queries[..count],
             threads: self.threads,
         };
-        // What is compared keeps vectors as databases do, and is asked within the machine, as
-        // they are.
-        let own =
-            |name, folder, way, is_compared| databases::Own { name, folder, way, is_compared };
+        // What is compared keeps vectors as databases do, is asked within the machine, as they
+        // are, and by a thread that does not sleep until the answer is there, as theirs.
+        let own = |name, folder, way, waiting, is_compared| {
+            let way = (way, waiting);
+            databases::Own { name, folder, way, is_compared }
+        };
         let ours = [
-            own("f32 by socket", plain, Way::Socket, true),
-            own("f32 by TCP", plain, Way::Port, false),
-            own("SQ8 by socket", quantised, Way::Socket, false),
+            own("f32 by socket, awake", plain, Way::Socket, Waiting::Awake, true),
+            own("f32 by socket, asleep", plain, Way::Socket, Waiting::Asleep, false),
+            own("f32 by TCP, awake", plain, Way::Port, Waiting::Awake, false),
+            own("f32 by TCP, asleep", plain, Way::Port, Waiting::Asleep, false),
+            own("SQ8 by socket, awake", quantised, Way::Socket, Waiting::Awake, false),
         ];
         databases.measure(&ours, &truth[..count].to_vec())
     }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     rc::Rc,
+    thread,
 };
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -25,6 +26,33 @@ pub(crate) enum Way {
     Port,
     /// A Unix socket.
     Socket,
+}
+
+/// What the client's thread does until its answer is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// It sleeps.
+    Asleep,
+    /// It looks for the answer again and again (decision 73 of docs/adr).
+    Awake,
+}
+
+impl Waiting {
+    /// Waits for an answer on a runtime of one thread, which goes to sleep when no task has
+    /// anything to do: awake, one always has. Other threads get its core between two looks.
+    async fn wait<T>(self, call: impl Future<Output = T>) -> T {
+        let look_again = async {
+            loop {
+                thread::yield_now();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            never = look_again, if self == Self::Awake => never,
+        }
+    }
 }
 
 /// A server of this program's own, ended with it.
@@ -81,6 +109,7 @@ impl Drop for Server {
 pub(crate) struct Served {
     runtime: Runtime,
     client: SearchServiceClient<Channel>,
+    waiting: Waiting,
     collection: String,
     queries: Vec<Vec<f32>>,
     /// Which stays as long as this.
@@ -91,7 +120,7 @@ impl Served {
     /// Connects to a server.
     pub(crate) fn connect(
         server: &Rc<Server>,
-        way: Way,
+        (way, waiting): (Way, Waiting),
         collection: &Path,
         queries: &[UnitVector],
     ) -> anyhow::Result<Self> {
@@ -100,12 +129,12 @@ impl Served {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(SearchServiceClient::connect(server.address(way)))?;
         let queries = queries.iter().map(|query| query.as_slice().to_vec()).collect();
-        Ok(Self { runtime, client, collection, queries, _server: Rc::clone(server) })
+        Ok(Self { runtime, client, waiting, collection, queries, _server: Rc::clone(server) })
     }
 
     /// Asks all queries one after the other and returns the ids found.
     pub(crate) fn ask(&mut self, ef: usize) -> anyhow::Result<Vec<Vec<String>>> {
-        let Self { runtime, client, collection, queries, .. } = self;
+        let Self { runtime, client, waiting, collection, queries, .. } = self;
         let ask = async {
             let mut found = Vec::with_capacity(queries.len());
             for (number, values) in queries.iter().enumerate() {
@@ -122,7 +151,7 @@ impl Served {
                     ..v1::SearchRequest::default()
                 };
                 // The server gives up on a client that was silent while a peer took its turn.
-                let answer = match client.search(request.clone()).await {
+                let answer = match waiting.wait(client.search(request.clone())).await {
                     Err(_) if number == 0 => client.search(request).await?,
                     answer => answer?,
                 };

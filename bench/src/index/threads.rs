@@ -13,6 +13,10 @@ use twn_index::{SearchOptions, Snapshot, UnitVector};
 /// core of its own.
 const ROUND_SECONDS: f64 = 1.0;
 
+/// How many more rounds than of other rows: a spell of the host that slows one of two cores
+/// lasts for some rounds, and what two threads cost each other must not be read off it.
+const MORE_ROUNDS: usize = 3;
+
 /// Measures how many more queries two threads answer than one.
 ///
 /// By the clock, or where something else runs on the machine too by the processor time
@@ -30,7 +34,7 @@ pub(crate) fn measure(
     let searches = Searches { snapshot, queries, options, by_cpu };
     let passes = (ROUND_SECONDS * searches.rate(1, 1)? / queries.len() as f64).ceil() as usize;
     let (mut one, mut two, mut machine) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for _ in 0..rounds * MORE_ROUNDS {
         one.push(searches.rate(1, passes)?);
         two.push(searches.rate(2, passes)?);
         machine.push(f32_operations_per_s(2) / f32_operations_per_s(1));

@@ -28,6 +28,7 @@ pub fn evaluate_bm25(data: &Beir, options: &EvalOptions) -> Evaluation {
             scores: QueryScores::of(&index.rank(&query.text, CUTOFF), &query.relevance),
             gate_score: None,
             reasoning_tokens: None,
+            margin: None,
         })
         .collect();
     let seconds = started.elapsed();

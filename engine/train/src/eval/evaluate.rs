@@ -275,11 +275,15 @@ impl Made<'_> {
             .iter()
             .zip(self.outcomes)
             .zip(&thoughts)
-            .map(|((query, outcome), thought)| QueryResult {
-                id: query.id.clone(),
-                scores: thought.map_or(&outcome.direct, |thought| &thought.judged).scores,
-                gate_score: Some(outcome.gate_score),
-                reasoning_tokens: thought.map(|thought| thought.reasoning_tokens),
+            .map(|((query, outcome), thought)| {
+                let judged = thought.map_or(&outcome.direct, |thought| &thought.judged);
+                QueryResult {
+                    id: query.id.clone(),
+                    scores: judged.scores,
+                    gate_score: Some(outcome.gate_score),
+                    reasoning_tokens: thought.map(|thought| thought.reasoning_tokens),
+                    margin: judged.margin,
+                }
             })
             .collect();
         let query_seconds = self.query_seconds(&thoughts);

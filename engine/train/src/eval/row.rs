@@ -74,6 +74,10 @@ pub struct QueryResult {
     /// Tokens of its thought; `None` when it was embedded directly.
     #[serde(default)]
     pub reasoning_tokens: Option<u32>,
+    /// Similarity of the best relevant document minus that of the best irrelevant one; `None`
+    /// where the corpus lacks either, and for a system that does not compare vectors.
+    #[serde(default)]
+    pub margin: Option<f64>,
 }
 
 impl Row {
