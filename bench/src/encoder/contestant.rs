@@ -35,7 +35,7 @@ pub(crate) trait Engine: Contestant {
     fn cost(&self) -> Cost;
 
     /// Times `requests` reasoned requests of the same inputs, all at once or in turn.
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Duration>;
+    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned>;
 
     /// Latencies of `requests` direct requests, one after another, while `thoughts`
     /// thoughts decode all the time.
@@ -50,6 +50,15 @@ pub(crate) trait Engine: Contestant {
 
     /// Thinks greedily about each prompt; gives the texts of `tokens` tokens each.
     fn think_greedily(&mut self, prompts: &[String], tokens: usize) -> anyhow::Result<Vec<String>>;
+}
+
+/// Requests that were answered after thoughts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reasoned {
+    /// Until the last was answered.
+    pub(crate) time: Duration,
+    /// Of all thoughts together.
+    pub(crate) tokens: u64,
 }
 
 /// How several requests are made.

@@ -159,8 +159,10 @@ impl Judge<'_, '_> {
         match check.kind {
             Kind::Concurrency => {
                 let repeat = self.effort.repeat;
-                let (at_once, in_turn) = concurrency(self.engine(ours)?, repeat)?;
-                Ok(check.row(&at_once, &in_turn))
+                let Concurrency { at_once, in_turn, tokens } =
+                    concurrency(self.engine(ours)?, repeat)?;
+                let note = format!("thoughts of {tokens:.1} tokens");
+                Ok(check.row(&at_once, &in_turn).with_note(note))
             }
             Kind::Tail => {
                 let effort = self.effort;
@@ -213,18 +215,28 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Requests a second at once and in turn, alternating; the first of each is not counted.
-fn concurrency(engine: &mut dyn Engine, repeat: usize) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
-    let (mut at_once, mut in_turn) = (Vec::new(), Vec::new());
+/// Requests a second at once and in turn, and the mean length of their thoughts.
+#[derive(Default)]
+struct Concurrency {
+    at_once: Vec<f64>,
+    in_turn: Vec<f64>,
+    tokens: f64,
+}
+
+/// Measures both, alternating; the first of each is not counted.
+fn concurrency(engine: &mut dyn Engine, repeat: usize) -> anyhow::Result<Concurrency> {
+    let Concurrency { mut at_once, mut in_turn, mut tokens } = Concurrency::default();
     for round in 0..=repeat {
         for (order, rates) in [(Order::Together, &mut at_once), (Order::InTurn, &mut in_turn)] {
-            let time = engine.reasoned(REASONED_REQUESTS, order)?;
+            let answered = engine.reasoned(REASONED_REQUESTS, order)?;
             if round > 0 {
-                rates.push(REASONED_REQUESTS as f64 / time.as_secs_f64());
+                rates.push(REASONED_REQUESTS as f64 / answered.time.as_secs_f64());
             }
+            // The same texts each time.
+            tokens = answered.tokens as f64 / REASONED_REQUESTS as f64;
         }
     }
-    Ok((at_once, in_turn))
+    Ok(Concurrency { at_once, in_turn, tokens })
 }
 
 /// Latencies beside thoughts and alone, alternating, all runs together.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     contestant::{
         Adapters, Arithmetic, Contestant, Cost, Engine, Entrant, Order, Other, Ours, Precision,
+        Reasoned,
     },
     drive::{self, Field, Rounds, Stable},
     own::{self, Check, Effort},
@@ -52,11 +53,12 @@ impl Engine for Fake {
         }
     }
 
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Duration> {
-        Ok(match order {
+    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
+        let time = match order {
             Order::Together => Duration::from_secs(2),
             Order::InTurn => Duration::from_secs(requests as u64),
-        })
+        };
+        Ok(Reasoned { time, tokens: 5 * requests as u64 })
     }
 
     fn direct_latencies(
@@ -195,6 +197,7 @@ fn we_are_compared_with_ourselves() {
 
     let at_once = row("8 reasoned requests at once vs in turn: ours 4-bit");
     assert_eq!((at_once.ours, at_once.peer, at_once.ratio), (Some(4.0), Some(1.0), Some(4.0)));
+    assert_eq!(at_once.note.as_deref(), Some("thoughts of 5.0 tokens"));
     let tail = row("p99 of direct requests beside 4 thoughts vs alone: ours 8-bit");
     assert_eq!((tail.ours, tail.peer, tail.met), (Some(30.0), Some(10.0), Some(true)));
     assert_eq!(tail.samples, 20);

@@ -20,6 +20,8 @@ use crate::{
 
 /// Inner width of a fresh gate.
 const WIDTH: usize = 64;
+/// Added to mean squares before their root is taken, so that it is never zero.
+const RMS_EPSILON: f32 = 1e-6;
 /// The most inner units a gate's file may have.
 pub(crate) const WIDTH_MAX: usize = 16_384;
 /// The most layers between the first and the last that a gate's file may have.
@@ -62,6 +64,9 @@ pub struct GateForm {
     pub input: GateInput,
     /// What stands between its layers.
     pub activation: GateActivation,
+    /// After how many of the backbone's layers the states are read, each scaled to a root mean
+    /// square of 1; `None` reads them after the final norm.
+    pub depth: Option<usize>,
 }
 
 /// A small network on the query states. As it is trained here, it has one hidden layer on
@@ -202,14 +207,31 @@ impl Gate {
         tensors.insert("gate.outer.bias".to_owned(), to_host(&self.outer_bias));
     }
 
-    /// Scores inputs by their query states, `[inputs, K, hidden]` after the final norm:
-    /// `[inputs]`, each in [0, 1].
+    /// Scores inputs by their query states, `[inputs, K, hidden]`, as the gate's depth has
+    /// them: `[inputs]`, each in [0, 1].
     pub fn score(&self, query_states: Tensor<3>) -> Tensor<1> {
+        self.judge(self.read(query_states))
+    }
+
+    /// What the gate's first layer is given of query states: `[inputs, width]`.
+    pub fn read(&self, query_states: Tensor<3>) -> Tensor<2> {
         let [inputs, count, hidden] = query_states.dims();
-        let read = match self.form.input {
-            GateInput::QueriesMean => query_states.mean_dim(1).squeeze_dim::<2>(1),
-            GateInput::Queries => query_states.reshape([inputs, count * hidden]),
+        let states = match self.form.depth {
+            // A residual stream grows from layer to layer, and some of its rows are long.
+            Some(_) => {
+                let squares = query_states.clone().square().mean_dim(2);
+                query_states / (squares + RMS_EPSILON).sqrt()
+            }
+            None => query_states,
         };
+        match self.form.input {
+            GateInput::QueriesMean => states.mean_dim(1).squeeze_dim::<2>(1),
+            GateInput::Queries => states.reshape([inputs, count * hidden]),
+        }
+    }
+
+    /// Scores what [`Self::read`] gave: `[inputs]`, each in [0, 1].
+    pub fn judge(&self, read: Tensor<2>) -> Tensor<1> {
         let activation = self.form.activation;
         let inner = read.matmul(self.inner_weight.val().transpose());
         let mut rows = activation.apply(inner + self.inner_bias.val().unsqueeze());
@@ -265,6 +287,22 @@ mod tests {
             0.5 + (x - x.powi(3) / 6.0 + x.powi(5) / 40.0) / (2.0 * std::f64::consts::PI).sqrt();
         let want = 1.0 / (1.0 + (-(2.0 * x * phi - 1.0)).exp());
         assert!((f64::from(scores(&gate)[0]) - want).abs() < 1e-5, "{want}");
+    }
+
+    #[test]
+    fn states_between_layers_are_read_at_one_length() {
+        let mut gate = Gate::fresh(4, &mut ChaCha8Rng::seed_from_u64(3), &Device::flex());
+        gate.form.depth = Some(1);
+        let read = |states: Tensor<3>| gate.read(states).into_data().try_to_vec::<f32>().unwrap();
+        let (got, scaled) = (read(states()), read(states() * 40.0));
+        for (got, scaled) in got.iter().zip(&scaled) {
+            assert!((got - scaled).abs() < 1e-4, "{got} {scaled}");
+        }
+        // The first input's rows: sin of 0 to 3, of 4 to 7 and of 8 to 11.
+        let sin = |i: usize| (i as f64).sin();
+        let size = |row: usize| (0..4).map(|c| sin(4 * row + c).powi(2) / 4.0).sum::<f64>().sqrt();
+        let want = (0..3).map(|row| sin(4 * row) / size(row)).sum::<f64>() / 3.0;
+        assert!((f64::from(got[0]) - want).abs() < 1e-5, "{} {want}", got[0]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use activations::ActivationBits;
 pub use adapter::{Adapter, AdapterLayer, LowRankPair};
 pub use decoder::{
     Addition, Decoder, DecoderOptions, DecoderShape, DecoderWeights, HeadNorms, LayerWeights,
-    RowExtras, Span,
+    RowExtras, Span, Tap,
 };
 pub use error::KernelError;
 pub use heap::keep_freed_memory;

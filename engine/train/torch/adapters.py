@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import lexicon
@@ -64,8 +65,10 @@ class Adapters(torch.nn.Module):
         self.queries = torch.nn.Parameter(draw)
         self.mean_weight, self.mean_bias = zeros(dimension, hidden), zeros(dimension)
         self.queries_weight, self.queries_bias = zeros(dimension, hidden), zeros(dimension)
-        #: Tensors of a fitted gate by name.
+        #: Tensors of a fitted gate by name, and after how many layers it reads the query states;
+        #: without a number after the final norm.
         self.gate = {}
+        self.gate_depth = plan.get("gate_depth")
         #: The lexical part of adapters that training goes on from.
         self.lexicon = None
 
@@ -101,7 +104,8 @@ class Adapters(torch.nn.Module):
         return {name: part.detach().half().cpu().contiguous() for name, part in parts.items()}
 
     def save(self, path):
-        save_file(self.state(), path)
+        depth = {"gate_depth": str(self.gate_depth)} if self.gate and self.gate_depth else None
+        save_file(self.state(), path, metadata=depth)
 
     @torch.no_grad()
     def load(self, folder):
@@ -147,6 +151,12 @@ def write_folder(state, like, out):
     save_file(head, out / "head.safetensors")
     manifest = json.loads((like / "twn.json").read_text())
     manifest.pop("gate_curve", None)
+    if "gate.inner.weight" in stored:
+        manifest.pop("gate_depth", None)
+        with safe_open(state, "pt") as file:
+            depth = (file.metadata() or {}).get("gate_depth")
+        if depth:
+            manifest["gate_depth"] = int(depth)
     (out / "twn.json").write_text(json.dumps(manifest | {"gate_threshold": 0.5}, indent=2) + "\n")
 
 

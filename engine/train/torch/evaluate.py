@@ -26,7 +26,7 @@ def passes(sequences, extra, most):
 
 @torch.no_grad()
 def embed_all(trainer, sequences):
-    """Embeddings `[count, dimension]` and mean query states, in the order given."""
+    """Embeddings `[count, dimension]` and what the gate reads, in the order given."""
     student = trainer.student
     queries = trainer.queries_in_batch
     vectors = states = None

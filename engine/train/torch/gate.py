@@ -20,7 +20,8 @@ LEARNING_RATE, WEIGHT_DECAY = 2e-3, 0.05
 
 
 class Gate(torch.nn.Module):
-    """GELU units on the standardised mean query state; a logit for each."""
+    """GELU units on the standardised mean query state, as the recipe's `gate_depth` has it; a logit
+    for each."""
 
     def __init__(self, states, seed=1):
         super().__init__()
@@ -67,7 +68,7 @@ def fit(states, labels, seed=1):
 
 @torch.no_grad()
 def examples(trainer, gain_min):
-    """Mean query states of held-out queries and of documents, and whether a thought widens the
+    """What the gate reads of held-out queries and of documents, and whether a thought widens the
     lead by more than `gain_min`."""
     packed = trainer.packed
     queries, answers, texts = [], [], {}
@@ -89,7 +90,7 @@ def examples(trainer, gain_min):
     return states, numpy.concatenate([gain > gain_min, numpy.zeros(len(some), dtype=bool)])
 
 
-def run(trainer, gain_min=0.03):
+def run(trainer, gain_min=0.1):
     """Fits a gate to what the adapters do now, and saves it with them."""
     states, labels = examples(trainer, gain_min)
     gate = fit(states, labels)

@@ -95,6 +95,16 @@ def after_attention(rows, seen, out, norm, gate_up, down, epsilon):
     return rows + GatedDown.apply(opened, down)
 
 
+def mean_states(rows, count):
+    """The means of `count` inputs' query states, which lie one after another, in f32."""
+    return rows.float().view(count, -1, rows.shape[1]).mean(1)
+
+
+def at_one_length(rows):
+    """Rows between two layers, each scaled to a root mean square of 1, in f32."""
+    return F.rms_norm(rows.float(), (rows.shape[1],), eps=1e-6)
+
+
 class Student:
     """A frozen backbone and adapters that learn."""
 
@@ -138,10 +148,11 @@ class Student:
     def turn(self, positions):
         return self.cos[positions][:, None], self.sin[positions][:, None]
 
-    def forward(self, merged, rows, batch, keep=None, earlier=None, still=0):
+    def forward(self, merged, rows, batch, keep=None, earlier=None, still=0, between=None):
         """Hidden states after the final norm, `[total, hidden]`. `keep` is called with a
-        layer's keys and values, `[total, kv_heads, head_size]`; `earlier` has those of a
-        beginning that all sequences share; the first `still` layers learn nothing."""
+        layer's keys and values, `[total, kv_heads, head_size]`, and `between` with how many
+        layers are done and the residual stream; `earlier` has keys and values of a beginning
+        that all sequences share; the first `still` layers learn nothing."""
         b = self.backbone
         shared = len(earlier[0][0]) if earlier else 0
 
@@ -171,20 +182,28 @@ class Student:
                 rows = self.layer(merged, at, rows, turn, attend)
         for at in range(still, b.layers):
             rows = self.layer(merged, at, rows, turn, attend)
+            if between:
+                between(at + 1, rows)
         return F.rms_norm(rows, (b.hidden,), self.final_norm, b.epsilon)
 
     # Embedding
 
     def embed(self, merged, batch):
-        """Unit embeddings `[count, dimension]` and mean query states `[count, hidden]`, in
+        """Unit embeddings `[count, dimension]` and what the gate reads, `[count, hidden]`, in
         f32, of a batch that was made with room for the queries (interface `reencode`)."""
         queries = self.adapters.queries
         rows = F.embedding(batch.ids, self.tokens)
         placed = queries.to(self.dtype).repeat(batch.count, 1)
         rows = torch.index_put(rows, (batch.query_places,), placed)
-        hidden = self.forward(merged, rows, batch)
-        states = hidden[batch.query_places].float().view(batch.count, len(queries), -1).mean(1)
-        return self.pool(batch, hidden, states), states
+        inner, depth = [], self.adapters.gate_depth
+
+        def between(done, rows):
+            if done == depth:
+                inner.append(mean_states(at_one_length(rows.detach()[batch.query_places]), batch.count))
+
+        hidden = self.forward(merged, rows, batch, between=between)
+        states = mean_states(hidden[batch.query_places], batch.count)
+        return self.pool(batch, hidden, states), inner[0] if inner else states
 
     def means(self, batch, hidden):
         weighted = hidden[batch.pooled].float() * batch.weight[:, None]
@@ -252,14 +271,16 @@ class Student:
             return torch.cat(seen)
 
         turn = self.turn(places[order].reshape(-1))
+        inner = None
         for at in range(b.layers):
             rows = self.layer(embedding, at, rows, turn, attend)
-        states = F.rms_norm(rows, (b.hidden,), self.final_norm, b.epsilon)
-        states = states.float().view(count, number, -1).mean(1)
+            if at + 1 == self.adapters.gate_depth:
+                inner = mean_states(at_one_length(rows.detach()), count)
+        states = mean_states(F.rms_norm(rows, (b.hidden,), self.final_norm, b.epsilon), count)
         back = torch.empty_like(order)
         back[order] = torch.arange(count, device=order.device)
         states = states[back]
-        return self.pool(batch, hidden, states), states
+        return self.pool(batch, hidden, states), states if inner is None else inner[back]
 
     # Thinking
 

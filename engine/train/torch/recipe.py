@@ -29,6 +29,13 @@ CHANGES = [
     "embedding.weights.cosine=0", "embedding.weights.similarity=2",
 ]
 STAGES = ("reasoning", "embedding", "policy")
+#: Examples of a step in trials.
+SMALL = [
+    "reasoning.batch.resolving=6", "reasoning.batch.explain=2", "embedding.batch.resolving=4",
+    "embedding.batch.explain=2", "embedding.batch.plain=4", "embedding.batch.distill=8", "policy.batch.resolving=2",
+]
+#: After so many layers the gate reads the query states (docs/adr/0074-gate-between-layers.md).
+GATE_DEPTH = 18
 
 
 class Run:
@@ -61,7 +68,7 @@ class Run:
         """A run of `train.py` and its last adapters."""
         given = self.options
         if given.steps:
-            changes = [*changes, *(f"{stage}.steps={given.steps}" for stage in STAGES)]
+            changes = [*changes, *(f"{stage}.steps={given.steps}" for stage in STAGES), *SMALL]
         skipped = [f"{stage}.skip=true" for stage in STAGES if stage not in seconds]
         settings = [word for change in [*changes, *skipped] for word in ("--set", change)]
         times = ",".join(f"{stage}={count * given.pace}" for stage, count in seconds.items())
@@ -97,7 +104,7 @@ class Run:
         # What is judged beside them in a trial is as small.
         beside = [] if given.lines else ["--beside", given.data / "valid/mixed"]
         unseen = self.python("unseen", "unseen.py", recipe, "{out}", *kinds, *beside)
-        gate = ["--gain", "0.05", "--token-share", "0.5", "--adapters", mean, "--out", "{out}", "--f16"]
+        gate = ["--depth", GATE_DEPTH, "--gain", "0.1", "--token-share", "0.5", "--adapters", mean, "--out", "{out}", "--f16"]
         made = self.twn("adapters", "train", "gate", unseen, *gate)
         print(f"adapters: {made}")
 

@@ -13,7 +13,7 @@ use twn_encoder::{
     Content, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions, Thought, ThoughtOptions,
 };
 
-use super::contestant::{Adapters, Contestant, Cost, Engine, Order, Ours, Precision};
+use super::contestant::{Adapters, Contestant, Cost, Engine, Order, Ours, Precision, Reasoned};
 use requests::Requests;
 use speed::Speed;
 
@@ -114,7 +114,7 @@ impl Engine for OurEngine {
         }
     }
 
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Duration> {
+    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
         self.requests()?.reasoned(requests, order)
     }
 

@@ -15,12 +15,12 @@ use twn_service::{
     CacheOptions, Call, EmbedRequest, Engine, EngineOptions, Limits, PolicyDefaults, PolicyRequest,
 };
 
-use super::super::contestant::Order;
+use super::super::contestant::{Order, Reasoned};
 
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Thought tokens of a reasoned request that is timed.
+/// Thought tokens of a reasoned request that is timed, at most: the adapters end most before.
 const BUDGET: u32 = 32;
-/// Thought tokens of those that only keep the model busy; one follows another.
+/// The same of those that only keep the model busy; one follows another.
 const BACKGROUND_BUDGET: u32 = 256;
 /// How long to wait until all background thoughts decode.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -56,16 +56,16 @@ impl Requests {
     }
 
     /// Times reasoned requests, at once or one after another.
-    pub(super) fn reasoned(&self, requests: usize, order: Order) -> anyhow::Result<Duration> {
+    pub(super) fn reasoned(&self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
         // The same texts in both orders.
         self.count.store(0, Ordering::Relaxed);
         let (engine, count) = (&self.engine, &self.count);
         self.runtime.block_on(async {
-            let started = Instant::now();
+            let (started, mut tokens) = (Instant::now(), 0);
             match order {
                 Order::InTurn => {
                     for _ in 0..requests {
-                        ask(engine, count, ReasoningMode::Always, BUDGET).await?;
+                        tokens += ask(engine, count, ReasoningMode::Always, BUDGET).await?;
                     }
                 }
                 Order::Together => {
@@ -77,11 +77,11 @@ impl Requests {
                         });
                     }
                     while let Some(answer) = tasks.join_next().await {
-                        answer??;
+                        tokens += answer??;
                     }
                 }
             }
-            Ok(started.elapsed())
+            Ok(Reasoned { time: started.elapsed(), tokens })
         })
     }
 
@@ -123,13 +123,14 @@ impl Requests {
     }
 }
 
-/// Embeds one new text and checks that it went the way that was asked for.
+/// Embeds one new text and checks that it went the way that was asked for. Gives its thought's
+/// tokens.
 async fn ask(
     engine: &Engine,
     count: &AtomicUsize,
     mode: ReasoningMode,
     token_budget: u32,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let number = count.fetch_add(1, Ordering::Relaxed);
     let text = format!(
         "Question {number}: how does a heat exchanger transfer heat between two fluids, and \
@@ -156,5 +157,5 @@ async fn ask(
         ReasoningMode::Auto | ReasoningMode::Never => Route::Direct,
     };
     ensure!(encoded.usage.route == wanted, "took the route {:?}", encoded.usage.route);
-    Ok(())
+    Ok(encoded.usage.reasoning_tokens.into())
 }

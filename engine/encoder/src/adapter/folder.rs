@@ -20,7 +20,7 @@ use crate::{
     backbone::BackboneConfig,
     checkpoint::Checkpoint,
     error::EncoderError,
-    gate::{Gate, GateForm},
+    gate::{Gate, GateActivation, GateInput},
     pooling::Pooler,
     queries::Queries,
 };
@@ -90,8 +90,9 @@ impl Adapters {
             queries: plan.queries,
             gate_threshold: 0.5,
             gate_curve: Vec::new(),
-            gate_input: GateForm::default().input,
-            gate_activation: GateForm::default().activation,
+            gate_input: GateInput::default(),
+            gate_activation: GateActivation::default(),
+            gate_depth: plan.gate_depth,
             thought: plan.thought.clone(),
             instructions: plan.instructions.clone(),
             capitals: plan.capitals,
@@ -99,7 +100,7 @@ impl Adapters {
         };
         let hidden = config.hidden_size;
         let queries = Queries::fresh(plan.queries, hidden, &mut rng, device);
-        let gate = Gate::fresh(hidden, &mut rng, device);
+        let gate = Gate { form: manifest.gate_form(), ..Gate::fresh(hidden, &mut rng, device) };
         let pooler = match plan.dimension {
             Some(dimension) => Pooler::fresh(plan.pooling, dimension, hidden, &mut rng, device),
             None => Pooler::plain(),
@@ -191,6 +192,20 @@ impl Adapters {
         self.manifest.write(&folder.join(MANIFEST))
     }
 
+    /// Takes a fresh gate in place of the one that is there: on the mean of the query states
+    /// after `depth` of the backbone's layers, or after the final norm.
+    pub fn renew_gate(&mut self, depth: Option<usize>, seed: u64) {
+        let [_, hidden] = self.queries.rows.dims();
+        let device = self.queries.rows.device();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        self.manifest.gate_input = GateInput::default();
+        self.manifest.gate_activation = GateActivation::default();
+        self.manifest.gate_depth = depth;
+        self.manifest.gate_curve.clear();
+        self.gate =
+            Gate { form: self.manifest.gate_form(), ..Gate::fresh(hidden, &mut rng, &device) };
+    }
+
     /// The number of parameters in all parts.
     pub fn parameters(&self) -> u64 {
         self.num_params() as u64
@@ -228,7 +243,7 @@ impl Head {
             gate: Gate::take(
                 tensors,
                 manifest.gate_input.width(manifest.queries, hidden),
-                GateForm { input: manifest.gate_input, activation: manifest.gate_activation },
+                manifest.gate_form(),
                 device,
             )?,
             pooler: Pooler::take(tensors, manifest.pooling, (config.vocab_size, hidden), device)?,
@@ -242,6 +257,10 @@ impl Head {
 
 fn check_backbone(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<(), String> {
     let made_for = &manifest.backbone;
+    let layers = checkpoint.config.layers;
+    if let Some(depth) = manifest.gate_depth.filter(|&depth| depth > layers) {
+        return Err(format!("`gate_depth` is {depth}, the model has {layers} layers"));
+    }
     if made_for.weights_sha256 == checkpoint.weights_sha256 {
         return Ok(());
     }

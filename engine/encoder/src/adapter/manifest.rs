@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     capitals::Capitals,
     error::EncoderError,
-    gate::{GateActivation, GateInput},
+    gate::{GateActivation, GateForm, GateInput},
     pooling::Pooling,
 };
 
@@ -51,6 +51,10 @@ pub struct Manifest {
     /// What stands between the gate's layers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gate_activation: GateActivation,
+    /// After how many of the backbone's layers the gate reads the query states; `None` reads
+    /// them after the final norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate_depth: Option<usize>,
     /// How thoughts are marked and bounded.
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
@@ -149,6 +153,12 @@ impl Manifest {
         Ok(fs_err::write(path, format!("{}\n", self.to_json()))?)
     }
 
+    /// How the gate's weights are used.
+    pub fn gate_form(&self) -> GateForm {
+        let (input, activation) = (self.gate_input, self.gate_activation);
+        GateForm { input, activation, depth: self.gate_depth }
+    }
+
     /// The manifest as it is written, which is also what fingerprints cover.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("plain data serialises")
@@ -189,6 +199,9 @@ impl Manifest {
         }
         if !(0.0..=1.0).contains(&self.gate_threshold) {
             return Err(format!("`gate_threshold` is {}, must be 0 to 1", self.gate_threshold));
+        }
+        if self.gate_depth == Some(0) {
+            return Err("`gate_depth` is 0, must be at least 1".to_owned());
         }
         let in_range = |point: &GatePoint| {
             (0.0..=1.0).contains(&point.threshold)
@@ -234,6 +247,7 @@ mod tests {
             gate_curve: Vec::new(),
             gate_input: GateInput::default(),
             gate_activation: GateActivation::default(),
+            gate_depth: None,
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
             capitals: Capitals::default(),
@@ -263,6 +277,7 @@ mod tests {
         check_refused("queries", json!(0), "`queries` is 0");
         check_refused("queries", json!(257), "`queries` is 257");
         check_refused("gate_threshold", json!(1.5), "`gate_threshold` is 1.5");
+        check_refused("gate_depth", json!(0), "`gate_depth` is 0");
         check_refused("interface", json!("telepathy"), "unknown variant");
         check_refused("pooling", json!("max"), "unknown variant");
         let point = |threshold: f64, tokens: f64| {

@@ -23,6 +23,9 @@ pub struct AdapterPlan {
     pub pooling: Pooling,
     /// Length of the embeddings; `None` leaves the pooled states as they are.
     pub dimension: Option<usize>,
+    /// After how many of the backbone's layers the gate reads the query states; `None` reads
+    /// them after the final norm.
+    pub gate_depth: Option<usize>,
     /// How thoughts are marked and bounded.
     pub thought: ThoughtFormat,
     /// Instructions for inputs that bring none.
@@ -41,6 +44,7 @@ impl Default for AdapterPlan {
             interface: Interface::Cache,
             pooling: Pooling::Mean,
             dimension: None,
+            gate_depth: None,
             thought: ThoughtFormat::default(),
             instructions: Instructions::default(),
             capitals: Capitals::default(),

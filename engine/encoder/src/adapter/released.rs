@@ -19,7 +19,7 @@ use super::{
 use crate::{
     checkpoint::{Checkpoint, HostTensor},
     error::EncoderError,
-    gate::{Gate, GateForm},
+    gate::Gate,
     model::TorchFile,
     queries::Queries,
 };
@@ -56,10 +56,9 @@ pub(super) fn read(
     let facts = Facts { checkpoint, queries: count, gate_layers: &layers };
     let (manifest, assumed) = given.complete(&facts).map_err(|p| refuse(MANIFEST, p))?;
     let input = manifest.gate_input.width(count, hidden);
-    let gate = GateParts::new(layers, input).map_err(|problem| refuse(parts.gate, problem))?.load(
-        GateForm { input: manifest.gate_input, activation: manifest.gate_activation },
-        device,
-    );
+    let gate = GateParts::new(layers, input)
+        .map_err(|problem| refuse(parts.gate, problem))?
+        .load(manifest.gate_form(), device);
     Ok(ReleasedHead { manifest, assumed, queries: Queries { rows: parameter(rows, device) }, gate })
 }
 

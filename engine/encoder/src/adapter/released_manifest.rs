@@ -27,6 +27,7 @@ pub(super) struct ReleasedManifest {
     gate_curve: Vec<GatePoint>,
     gate_input: Option<GateInput>,
     gate_activation: Option<GateActivation>,
+    gate_depth: Option<usize>,
     thought: Option<ThoughtFormat>,
     instructions: Option<Instructions>,
     #[serde(default)]
@@ -86,6 +87,7 @@ impl ReleasedManifest {
                     or(self.gate_activation, GateActivation::Gelu, "gate_activation", &mut assumed)
                 }
             },
+            gate_depth: self.gate_depth,
             thought: or(self.thought, ThoughtFormat::default(), "thought", &mut assumed),
             instructions: or(
                 self.instructions,

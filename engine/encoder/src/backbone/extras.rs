@@ -1,4 +1,5 @@
-//! What sets rows of a pass apart from plain text: positions, and what is added to them.
+//! What sets rows of a pass apart from plain text, positions and what is added to them, and what
+//! is read of them on the way.
 
 use burn::tensor::Tensor;
 
@@ -22,6 +23,23 @@ pub struct Addition {
     pub rows: Vec<usize>,
     /// What is added to each, `[rows, hidden]`.
     pub values: Tensor<2>,
+}
+
+/// What is read of some rows between layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Tap<'a> {
+    /// How many layers come before: at least 1, at most all.
+    pub layers: usize,
+    /// The rows of the pass.
+    pub rows: &'a [usize],
+}
+
+impl Tap<'_> {
+    /// Checks everything that the executions rely on.
+    pub(super) fn check(&self, total: usize, config: &BackboneConfig) {
+        assert!((1..=config.layers).contains(&self.layers), "the tap is behind a layer");
+        assert!(self.rows.iter().all(|&row| row < total), "rows are of the pass");
+    }
 }
 
 impl RowExtras {

@@ -32,7 +32,7 @@ pub use twn_kernels::training::{Forest, Segment};
 pub use activations::Activations;
 pub use cache::KvCache;
 pub use config::{BackboneConfig, RopeAxes};
-pub use extras::{Addition, RowExtras};
+pub use extras::{Addition, RowExtras, Tap};
 pub use fused::FusedOptions;
 pub use portable::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 pub use positions::{Position, Stretch, positions_of};
@@ -242,32 +242,52 @@ impl Backbone {
         lora: Option<&PreparedLora>,
         extras: &RowExtras,
     ) -> Tensor<2> {
+        self.forward_tapped(rows, spans, lora, extras, None).0
+    }
+
+    /// As [`Self::forward_with`]; gives the residual stream of some rows as it is between two
+    /// layers as well, `[rows, hidden]` before any norm, if there is a tap.
+    ///
+    /// # Panics
+    /// As [`Self::forward_with`]; also when the tap is behind no layer or has other rows.
+    pub fn forward_tapped(
+        &self,
+        rows: Tensor<2>,
+        spans: &mut [Span<'_>],
+        lora: Option<&PreparedLora>,
+        extras: &RowExtras,
+        tap: Option<Tap<'_>>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.dims()[0], total, "spans cover the rows");
         assert!(spans.iter().all(|span| span.len > 0), "no span is empty");
         extras.check(total, &self.config);
+        if let Some(tap) = &tap {
+            tap.check(total, &self.config);
+        }
         let positions = extras.positions(spans);
         let next = extras::next_positions(spans, positions.as_deref());
-        let hidden = match &self.execution {
+        let additions = &extras.additions;
+        let passed = match &self.execution {
             Execution::Portable(portable) => {
                 let lora = lora.map(|lora| match &lora.0 {
                     Prepared::Portable(lora) => lora,
                     Prepared::Fused(_) => panic!("the adapter was prepared for the fused pass"),
                 });
-                portable.forward(rows, spans, lora, positions.as_deref(), &extras.additions)
+                portable.forward(rows, spans, lora, positions.as_deref(), (additions, tap))
             }
             Execution::Fused(fused) => {
                 let lora = lora.map(|lora| match &lora.0 {
                     Prepared::Fused(lora) => lora,
                     Prepared::Portable(_) => panic!("the adapter was not packed"),
                 });
-                fused.forward(rows, spans, lora, positions.as_deref(), &extras.additions)
+                fused.forward(rows, spans, lora, positions.as_deref(), (additions, tap))
             }
         };
         for (span, next) in spans.iter_mut().zip(next) {
             span.cache.set_next_position(next);
         }
-        hidden
+        passed
     }
 
     /// Runs a padded batch, for training: see [`PaddedInput`]. `rows` is `[batch * rows,

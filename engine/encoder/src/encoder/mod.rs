@@ -27,12 +27,13 @@ use crate::{
     backbone::Sight,
     embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
+    gate::Gate,
     pictures::Pictures,
     prompter::Prompter,
     thought::{Markers, ModelThought},
 };
 use context::State;
-use model::{Model, Role};
+use model::{Model, QueryStates, Role};
 use prefix::PrefixCache;
 use sequence::{host_values, run, run_to_queries};
 
@@ -126,8 +127,13 @@ impl Encoder {
             .map(|sight| Some(sight.into()))
     }
 
-    /// What the gate sees of prompts: the means of their direct query states, `[hidden]`
-    /// each. For training a gate.
+    /// Takes another gate; its score is asked for from now on.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.model.adapters.gate = gate;
+    }
+
+    /// What the gate's first layer is given of prompts, [`Gate::read`] of their direct query
+    /// states. For training a gate.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
@@ -140,20 +146,20 @@ impl Encoder {
         while !rest.is_empty() {
             let (wave, later) = rest.split_at(wave_len(rest));
             let (_, states) = self.run_wave(wave)?;
-            let [_, _, width] = states.dims();
-            let means = host_values(states.mean_dim(1))?;
-            inputs.extend(means.chunks_exact(width).map(<[f32]>::to_vec));
+            let read = self.model.adapters.gate.read(states.for_gate());
+            let [_, width] = read.dims();
+            inputs.extend(host_values(read)?.chunks_exact(width).map(<[f32]>::to_vec));
             rest = later;
         }
         Ok(inputs)
     }
 
     /// Runs one wave of prompts and the queries after them: each prompt's sequence with
-    /// the tokens that were reused, and the query states, `[prompts, K, hidden]`.
+    /// the tokens that were reused, and the query states.
     fn run_wave(
         &mut self,
         prompts: &[&Prompt],
-    ) -> Result<(Vec<(Sequence, u32)>, Tensor<3>), EncoderError> {
+    ) -> Result<(Vec<(Sequence, u32)>, QueryStates), EncoderError> {
         let role = match self.interface() {
             Interface::Cache => Role::Reasoning,
             Interface::Reencode => Role::Embedding,
@@ -175,9 +181,9 @@ impl Encoder {
     fn direct_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
         let interface = self.interface();
         let (sequences, states) = self.run_wave(prompts)?;
-        let scores = self.model.gate_scores(states.clone())?;
+        let scores = self.model.gate_scores(&states)?;
         let run: Vec<&Sequence> = sequences.iter().map(|(sequence, _)| sequence).collect();
-        let embeddings = self.model.embed(Some(states), &run)?;
+        let embeddings = self.model.embed(Some(states.last), &run)?;
         let query_tokens = self.model.adapters.queries.count() as u32;
         let directs = prompts.iter().zip(sequences).zip(scores.into_iter().zip(embeddings)).map(
             |((prompt, (sequence, reused)), (gate_score, embedding))| Direct {
@@ -209,7 +215,7 @@ impl Encoder {
         sequences: &mut [&mut Sequence],
     ) -> Result<Vec<(Vec<f32>, u32)>, EncoderError> {
         let states = if self.model.adapters.manifest.pooling.uses_queries() {
-            Some(run_to_queries(&self.model, role, sequences)?)
+            Some(run_to_queries(&self.model, role, sequences)?.last)
         } else {
             run(&self.model, role, sequences)?;
             None

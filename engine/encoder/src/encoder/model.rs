@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::{Sequence, sequence::host_values};
 use crate::{
     adapter::{Adapters, Lora},
-    backbone::{Backbone, KvCache, PreparedLora, Span},
+    backbone::{Backbone, KvCache, PreparedLora, RowExtras, Span, Tap},
     error::EncoderError,
     pooling::unit,
 };
@@ -17,6 +17,31 @@ pub(crate) enum Role {
     Reasoning,
     /// Queries, and everything that is encoded again.
     Embedding,
+}
+
+/// The states of the queries after some inputs.
+#[derive(Debug)]
+pub(crate) struct QueryStates {
+    /// After the final norm, `[inputs, K, hidden]`.
+    pub(crate) last: Tensor<3>,
+    /// Between two layers, if the gate reads them there.
+    inner: Option<Tensor<3>>,
+}
+
+impl QueryStates {
+    /// Takes rows, `[inputs * K, hidden]`.
+    pub(crate) fn new(last: Tensor<2>, inner: Option<Tensor<2>>, inputs: usize) -> Self {
+        let by_input = |rows: Tensor<2>| {
+            let [count, hidden] = rows.dims();
+            rows.reshape([inputs, count / inputs.max(1), hidden])
+        };
+        Self { last: by_input(last), inner: inner.map(by_input) }
+    }
+
+    /// Those that the gate reads.
+    pub(crate) fn for_gate(&self) -> Tensor<3> {
+        self.inner.as_ref().unwrap_or(&self.last).clone()
+    }
 }
 
 /// Backbone and adapters together.
@@ -56,20 +81,31 @@ impl Model {
         }
     }
 
-    /// Runs the queries after each cache, which is left as it was: their states after
-    /// the final norm, `[caches, K, hidden]`.
-    pub(crate) fn query_states(&self, caches: &mut [&mut KvCache]) -> Tensor<3> {
+    /// Runs the queries after each cache, which is left as it was.
+    pub(crate) fn query_states(&self, caches: &mut [&mut KvCache]) -> QueryStates {
         let queries = &self.adapters.queries;
         let (count, inputs) = (queries.count(), caches.len());
         let lengths: Vec<usize> = caches.iter().map(|cache| cache.len()).collect();
         let mut spans: Vec<Span<'_>> =
             caches.iter_mut().map(|cache| Span { len: count, cache }).collect();
         let rows = queries.repeated(inputs);
-        let states = self.backbone.forward(rows, &mut spans, self.lora(Role::Embedding));
+        let all: Vec<usize> = (0..inputs * count).collect();
+        let (states, inner) = self.backbone.forward_tapped(
+            rows,
+            &mut spans,
+            self.lora(Role::Embedding),
+            &RowExtras::default(),
+            self.gate_tap(&all),
+        );
         for (cache, length) in caches.iter_mut().zip(lengths) {
             cache.truncate(length);
         }
-        states.reshape([inputs, count, self.backbone.config().hidden_size])
+        QueryStates::new(states, inner, inputs)
+    }
+
+    /// Where a pass whose query rows are `rows` is tapped for the gate.
+    pub(crate) fn gate_tap<'a>(&self, rows: &'a [usize]) -> Option<Tap<'a>> {
+        self.adapters.gate.form.depth.map(|layers| Tap { layers, rows })
     }
 
     /// Pools the query states and all else of sequences that have run into unit vectors.
@@ -100,8 +136,8 @@ impl Model {
     ///
     /// # Errors
     /// Fails when a score is not a number.
-    pub(crate) fn gate_scores(&self, states: Tensor<3>) -> Result<Vec<f32>, EncoderError> {
-        let scores = host_values(self.adapters.gate.score(states))?;
+    pub(crate) fn gate_scores(&self, states: &QueryStates) -> Result<Vec<f32>, EncoderError> {
+        let scores = host_values(self.adapters.gate.score(states.for_gate()))?;
         match scores.iter().find(|score| !(0.0..=1.0).contains(*score)) {
             Some(score) => {
                 Err(EncoderError::Internal { problem: format!("the gate's score is {score}") })

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use burn::tensor::Tensor;
 
 use super::{
-    model::{Model, Role},
+    model::{Model, QueryStates, Role},
     prefill::Start,
 };
 use crate::{
@@ -134,8 +134,8 @@ pub(crate) fn run(
     }
 }
 
-/// Runs what has not run of every sequence, and the queries after it: their states after the
-/// final norm, `[sequences, K, hidden]`. Caches are left without the queries.
+/// Runs what has not run of every sequence, and the queries after it. Caches are left without
+/// the queries.
 ///
 /// Under the embedding adapter, which is the queries' own, both run in one pass where they fit:
 /// that is the same bits, and a pass of a few rows reads all weights for them.
@@ -146,7 +146,7 @@ pub(crate) fn run_to_queries(
     model: &Model,
     role: Role,
     sequences: &mut [&mut Sequence],
-) -> Result<Tensor<3>, EncoderError> {
+) -> Result<QueryStates, EncoderError> {
     if role != Role::Embedding || !fit_with_queries(model, sequences) {
         run(model, role, sequences)?;
         let mut caches: Vec<&mut KvCache> =
@@ -157,19 +157,25 @@ pub(crate) fn run_to_queries(
     let tokens: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.rest()).copied().collect();
     let queries = &model.adapters.queries;
     let (rows, count) = (model.backbone.embed(&tokens), queries.count());
-    let mut parts = Vec::with_capacity(2 * sequences.len());
+    let (mut parts, mut placed) = (Vec::with_capacity(2 * sequences.len()), Vec::new());
     let mut first = 0;
     for (_, run) in &chunks {
         parts.push(rows.clone().slice(first..first + run.len()));
         parts.push(queries.repeated(1));
         first += run.len();
+        placed.extend(first + placed.len()..first + placed.len() + count);
     }
     let mut spans: Vec<Span<'_>> = sequences
         .iter_mut()
         .map(|sequence| Span { len: sequence.waiting() + count, cache: &mut sequence.cache })
         .collect();
-    let hidden =
-        model.backbone.forward(Tensor::cat(parts, 0), &mut spans, model.lora(Role::Embedding));
+    let (hidden, inner) = model.backbone.forward_tapped(
+        Tensor::cat(parts, 0),
+        &mut spans,
+        model.lora(Role::Embedding),
+        &RowExtras::default(),
+        model.gate_tap(&placed),
+    );
     let (mut of_tokens, mut of_queries) = (Vec::new(), Vec::new());
     let mut first = 0;
     for ((_, run), sequence) in chunks.iter().zip(sequences.iter_mut()) {
@@ -181,8 +187,7 @@ pub(crate) fn run_to_queries(
     }
     let mut last = vec![None; sequences.len()];
     collect(&chunks, Tensor::cat(of_tokens, 0), sequences, &mut last)?;
-    let [_, width] = hidden.dims();
-    Ok(Tensor::cat(of_queries, 0).reshape([sequences.len(), count, width]))
+    Ok(QueryStates::new(Tensor::cat(of_queries, 0), inner, sequences.len()))
 }
 
 /// Tells whether what is left of all sequences fits into one fused pass with queries after it,

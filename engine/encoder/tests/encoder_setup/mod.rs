@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) pooling: &'static str,
     pub(crate) close: Option<String>,
     pub(crate) gate_bias: f32,
+    /// After how many layers the gate reads; after the final norm without a number.
+    pub(crate) gate_depth: Option<usize>,
     /// Projects the mean by this multiple of the identity.
     pub(crate) projection: Option<f32>,
     /// Whether there is a lexicon.
@@ -58,6 +60,7 @@ impl Default for Setup {
             pooling: "mean",
             close: None,
             gate_bias: 0.0,
+            gate_depth: None,
             projection: None,
             lexicon: false,
             context_tokens: 512,
@@ -118,6 +121,9 @@ impl Setup {
         edit_manifest(folder.path(), |manifest| {
             manifest["interface"] = self.interface.into();
             manifest["pooling"] = self.pooling.into();
+            if let Some(depth) = self.gate_depth {
+                manifest["gate_depth"] = depth.into();
+            }
             if let Some(close) = &self.close {
                 manifest["thought"]["close"] = close.as_str().into();
             }

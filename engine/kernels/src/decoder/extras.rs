@@ -1,7 +1,7 @@
-//! What sets rows of a pass apart from plain text.
+//! What sets rows of a pass apart from plain text, and what is read of them on the way.
 
 use super::{DecoderShape, pass::Pass};
-use crate::{rope::Angles, team::Member};
+use crate::{buffer::Shared, rope::Angles, team::Member};
 
 /// What sets rows of a pass apart from plain text.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +22,37 @@ pub struct Addition<'a> {
     pub rows: &'a [usize],
     /// What is added to each, `[rows, hidden]`.
     pub values: &'a [f32],
+}
+
+/// What is read of some rows between layers.
+#[derive(Debug)]
+pub struct Tap<'a> {
+    /// How many layers come before: at least 1, at most all.
+    pub layers: usize,
+    /// The rows of the pass.
+    pub rows: &'a [usize],
+    /// Where their residual streams go, `[rows, hidden]`, as they are before any norm.
+    pub values: &'a mut [f32],
+}
+
+/// A tap, shared by the team.
+pub(super) struct SharedTap<'a> {
+    layers: usize,
+    rows: &'a [usize],
+    values: Shared<f32>,
+}
+
+impl<'a> Tap<'a> {
+    /// Checks everything that the kernels rely on.
+    pub(super) fn check(&self, total: usize, shape: &DecoderShape) {
+        assert!((1..=shape.layers).contains(&self.layers), "the tap is behind a layer");
+        assert_eq!(self.values.len(), self.rows.len() * shape.hidden, "every row has its place");
+        assert!(self.rows.iter().all(|&row| row < total), "rows are of the pass");
+    }
+
+    pub(super) fn share(self) -> SharedTap<'a> {
+        SharedTap { layers: self.layers, rows: self.rows, values: Shared::of(self.values) }
+    }
 }
 
 impl<'a> RowExtras<'a> {
@@ -67,5 +98,21 @@ impl Pass<'_> {
                 }
             });
         }
+    }
+
+    /// Reads what is wanted of the residual stream after layer `index` and what is added to it.
+    pub(super) fn read_tap(&self, member: &Member<'_>, index: usize) {
+        let hidden = self.sizes.hidden;
+        let Some(tap) = self.tap.as_ref().filter(|tap| tap.layers == index + 1) else { return };
+        member.share(tap.rows.len(), self.row_piece(), |start, end| {
+            for (place, row) in tap.rows.iter().enumerate().take(end).skip(start) {
+                // SAFETY: the row lies in the pass, and nobody writes to the stream between two
+                // shares; the place is this thread's alone, and not the stream's memory.
+                unsafe {
+                    let (from, to) = (self.stream.at(row * hidden), tap.values.at(place * hidden));
+                    std::ptr::copy_nonoverlapping(from, to, hidden);
+                }
+            }
+        });
     }
 }

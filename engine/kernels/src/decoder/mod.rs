@@ -12,7 +12,7 @@ mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use extras::{Addition, RowExtras};
+pub use extras::{Addition, RowExtras, Tap};
 pub use head_norms::HeadNorms;
 pub use weights::{DecoderShape, DecoderWeights, LayerWeights};
 
@@ -198,19 +198,21 @@ impl Decoder {
     /// beyond the rotary tables, a cache or the adapter was made for another decoder, or
     /// caches differ in the rounding of activations.
     pub fn forward(&self, rows: &mut [f32], spans: &mut [Span<'_>], adapter: Option<&Adapter>) {
-        self.forward_with(rows, spans, adapter, &RowExtras::default());
+        self.forward_with(rows, spans, adapter, &RowExtras::default(), None);
     }
 
-    /// As [`Self::forward`], for rows that are not plain text.
+    /// As [`Self::forward`], for rows that are not plain text or of which something is wanted
+    /// on the way.
     ///
     /// # Panics
-    /// As [`Self::forward`]; also when extras do not fit the rows.
+    /// As [`Self::forward`]; also when extras or the tap do not fit the rows.
     pub fn forward_with(
         &self,
         rows: &mut [f32],
         spans: &mut [Span<'_>],
         adapter: Option<&Adapter>,
         extras: &RowExtras<'_>,
+        tap: Option<Tap<'_>>,
     ) {
         // The kernels read and write without looking back, so all that they rely on is
         // checked here.
@@ -229,12 +231,15 @@ impl Decoder {
         let total: usize = spans.iter().map(|span| span.len).sum();
         assert_eq!(rows.len(), total * self.shape.hidden, "spans cover the rows");
         extras.check(total, &self.shape);
+        if let Some(tap) = &tap {
+            tap.check(total, &self.shape);
+        }
         if total == 0 {
             return;
         }
         // The workspace holds nothing from one pass to the next, so a panic leaves no harm.
         let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = Pass::new(self, rows, spans, adapter, extras, &mut workspace);
+        let pass = Pass::new(self, rows, spans, (adapter, extras, tap), &mut workspace);
         self.team.run(&|member| pass.run(member));
         drop(pass);
         for span in spans {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    Decoder, RowExtras, Span,
+    Decoder, RowExtras, Span, Tap,
+    extras::SharedTap,
     workspace::{Sizes, Workspace},
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) struct Pass<'a> {
     pub(super) decoder: &'a Decoder,
     adapter: Option<&'a Adapter>,
     pub(super) extras: &'a RowExtras<'a>,
+    pub(super) tap: Option<SharedTap<'a>>,
     pub(super) sizes: Sizes,
     pub(super) pages: PageShape,
     /// The residual stream, `[T, hidden]`: the pass's input and output.
@@ -78,8 +80,7 @@ impl<'a> Pass<'a> {
         decoder: &'a Decoder,
         rows: &'a mut [f32],
         spans: &mut [Span<'_>],
-        adapter: Option<&'a Adapter>,
-        extras: &'a RowExtras<'a>,
+        (adapter, extras, tap): (Option<&'a Adapter>, &'a RowExtras<'a>, Option<Tap<'a>>),
         workspace: &'a mut Workspace,
     ) -> Self {
         let shape = &decoder.shape;
@@ -145,6 +146,7 @@ impl<'a> Pass<'a> {
             decoder,
             adapter,
             extras,
+            tap: tap.map(Tap::share),
             sizes,
             pages,
             sequences,
@@ -161,6 +163,7 @@ impl<'a> Pass<'a> {
             self.attention(member, index, layer, adapter);
             self.feed_forward(member, layer, adapter);
             self.add_extras(member, index);
+            self.read_tap(member, index);
         }
         self.finish(member);
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use twn_encoder::{
     Encoder,
@@ -85,6 +85,10 @@ pub struct GateArgs {
     /// A thought helps when it widens the positive's lead by more than this
     #[arg(long, default_value_t = 0.0)]
     gain: f64,
+    /// After how many of the model's layers the gate reads the query states, in place of where
+    /// the gate that the adapters have does
+    #[arg(long, value_name = "LAYERS", conflicts_with = "fitted")]
+    depth: Option<usize>,
     /// Keep the gate that the adapters have, and only choose its threshold, on all queries
     #[arg(long)]
     fitted: bool,
@@ -234,11 +238,16 @@ async fn gate(arguments: GateArgs, session: &Session) -> anyhow::Result<Outcome>
         let checkpoint = twn_encoder::model::open(&model)?;
         let device = open_device("flex")?;
         let mut adapters = Adapters::read(&arguments.adapters, &checkpoint, &device)?;
+        let layers = checkpoint.config.layers;
+        if let Some(depth) = arguments.depth.filter(|depth| !(1..=layers).contains(depth)) {
+            bail!("--depth is {depth}, the model has 1 to {layers} layers");
+        }
         load.context_tokens = load.context_tokens.min(checkpoint.config.max_positions);
         let mut encoder = Encoder::load(&load)?;
         let mut options = CalibrateOptions {
             token_share: arguments.token_share,
             gain_min: arguments.gain,
+            depth: arguments.depth,
             ..CalibrateOptions::default()
         };
         if arguments.fitted {

@@ -31,8 +31,12 @@ type Rows = Vec<Vec<f32>>;
 /// How to make a gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibrateOptions {
-    /// The fit; `None` keeps the gate that the adapters have and only chooses a threshold.
+    /// The fit of a fresh gate; `None` keeps the one that the adapters have and only chooses a
+    /// threshold.
     pub fit: Option<GateFit>,
+    /// After how many of the backbone's layers a fresh gate reads the query states; `None`
+    /// where the one that the adapters have does.
+    pub depth: Option<usize>,
     /// Share of the queries that choose the threshold and are not fitted to; all of them
     /// where nothing is fitted.
     pub held_out: f64,
@@ -47,7 +51,7 @@ pub struct CalibrateOptions {
 impl Default for CalibrateOptions {
     fn default() -> Self {
         let fit = Some(GateFit::default());
-        Self { fit, held_out: 0.4, gain_min: 0.0, token_share: 0.5, seed: 1 }
+        Self { fit, depth: None, held_out: 0.4, gain_min: 0.0, token_share: 0.5, seed: 1 }
     }
 }
 
@@ -93,6 +97,11 @@ pub fn calibrate(
         judge_gate: true,
         ..EvalOptions::default()
     };
+    if options.fit.is_some() {
+        let depth = options.depth.or(adapters.manifest.gate_depth);
+        adapters.renew_gate(depth, options.seed);
+        encoder.set_gate(adapters.gate.clone());
+    }
     let mut source = LocalSource::new(encoder, LocalOptions::default())?;
     let outcomes = evaluate(&mut source, data, &wanted, progress)?.outcomes;
     let texts = data.queries.iter().map(|query| query.text.clone());
@@ -201,9 +210,9 @@ fn scores<'a>(gate: &Gate, inputs: impl ExactSizeIterator<Item = &'a Vec<f32>>) 
         return Vec::new();
     }
     let width = values.len() / count;
-    let data = TensorData::new(values, [count, 1, width]);
-    let states = Tensor::<3>::from_data(data, &gate.inner_weight.val().device());
-    gate.score(states).into_data().convert::<f32>().try_to_vec().expect("converted to f32")
+    let data = TensorData::new(values, [count, width]);
+    let rows = Tensor::<2>::from_data(data, &gate.inner_weight.val().device());
+    gate.judge(rows).into_data().convert::<f32>().try_to_vec().expect("converted to f32")
 }
 
 /// The manifest's curve, by rising threshold.

@@ -58,8 +58,7 @@ pub fn fit_gate(
     }
     let width = gate.inner_weight.dims()[1];
     if inputs.iter().any(|row| row.len() != width) {
-        let problem = "the gate reads other than the mean of the query states, so it cannot be fit";
-        return Err(TrainError::recipe(problem));
+        return Err(TrainError::recipe("the inputs are not what the gate reads"));
     }
     let device = Device::flex().autodiff();
     let standard = Standard::of(inputs);
@@ -69,8 +68,8 @@ pub fn fit_gate(
         let rows: Vec<f32> =
             inputs[range.clone()].iter().flat_map(|row| standard.apply(row)).collect();
         let wanted = labels[range.clone()].iter().map(|&label| f32::from(label)).collect();
-        let shape = [range.len(), 1, standard.mean.len()];
-        let rows = Tensor::<3>::from_data(TensorData::new(rows, shape), &device);
+        let shape = [range.len(), standard.mean.len()];
+        let rows = Tensor::<2>::from_data(TensorData::new(rows, shape), &device);
         let wanted: Vec<f32> = wanted;
         let wanted = Tensor::<1>::from_data(TensorData::new(wanted, [range.len()]), &device);
         (rows, wanted)
@@ -116,8 +115,8 @@ fn learning<const D: usize>(param: Param<Tensor<D>>, device: &Device) -> Param<T
 }
 
 /// Mean binary cross-entropy.
-fn cross_entropy(gate: &Gate, (rows, wanted): &(Tensor<3>, Tensor<1>)) -> Tensor<1> {
-    let score = gate.score(rows.clone()).clamp(1e-6, 1.0 - 1e-6);
+fn cross_entropy(gate: &Gate, (rows, wanted): &(Tensor<2>, Tensor<1>)) -> Tensor<1> {
+    let score = gate.judge(rows.clone()).clamp(1e-6, 1.0 - 1e-6);
     let other = score.clone().neg().add_scalar(1.0);
     let against = wanted.clone().neg().add_scalar(1.0);
     (wanted.clone() * score.log() + against * other.log()).mean().neg()
@@ -192,8 +191,8 @@ mod tests {
         assert!(fitted.loss < 0.3, "{fitted:?}");
         // On the inputs as they are, without standardising.
         let flat: Vec<f32> = inputs.concat();
-        let rows = Tensor::<3>::from_data(TensorData::new(flat, [300, 1, 64]), &Device::flex());
-        let scores = gate.valid().score(rows).into_data().try_to_vec::<f32>().expect("f32");
+        let rows = Tensor::<2>::from_data(TensorData::new(flat, [300, 64]), &Device::flex());
+        let scores = gate.valid().judge(rows).into_data().try_to_vec::<f32>().expect("f32");
         let right = scores.iter().zip(&labels).filter(|(score, label)| (**score > 0.5) == **label);
         assert!(right.count() > 270);
     }

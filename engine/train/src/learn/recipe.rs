@@ -225,6 +225,9 @@ impl Recipe {
         if shapes.dimension == Some(0) {
             return refuse("`adapters.dimension` is 0".to_owned());
         }
+        if shapes.gate_depth == Some(0) {
+            return refuse("`adapters.gate_depth` is 0".to_owned());
+        }
         if self.content_tokens_max == 0 {
             return refuse("`content_tokens_max` is 0".to_owned());
         }
@@ -415,6 +418,7 @@ mod tests {
     #[test]
     fn wrong_recipes_are_refused() {
         check_refused("queries = 4", "queries = 0", "`adapters.queries` is 0");
+        check_refused("gate_depth = 18", "gate_depth = 0", "`adapters.gate_depth` is 0");
         check_refused("seed =", "sead =", "unknown field `sead`");
         check_refused("steps = 240", "steps = 0", "at least 1");
         check_refused("warmup = 10", "warmup = 241", "longer than the stage");

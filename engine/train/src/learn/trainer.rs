@@ -108,6 +108,11 @@ pub fn train(
     let digest = digest(&recipe, &options.model);
     fs_err::create_dir_all(&options.run)?;
     let opened = model::open(&options.model)?;
+    let layers = opened.config.layers;
+    if let Some(depth) = recipe.adapters.gate_depth.filter(|&depth| depth > layers) {
+        let problem = format!("`adapters.gate_depth` is {depth}, the model has {layers} layers");
+        return Err(TrainError::recipe(problem));
+    }
     let data = read_data(&recipe)?;
     let teacher = recipe.teacher.as_deref().map(Teacher::read).transpose()?;
     let resumed = checkpoint::load(&options.run, &digest, &opened, device)?;

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use twn_kernels::{Adapter, Decoder, Isa};
 
 use super::{
-    Activations, Addition, BackboneConfig, Position, Precision, Span, cache::Memory,
+    Activations, Addition, BackboneConfig, Position, Precision, Span, Tap, cache::Memory,
     positions::rotary_factors,
 };
 
@@ -70,16 +70,16 @@ impl Fused {
     }
 
     /// Runs the layers and the final norm over `[T, hidden]`. Without `positions` rows have
-    /// those of their caches' rows.
+    /// those of their caches' rows. Gives what a tap reads as well.
     pub(super) fn forward(
         &self,
         rows: Tensor<2>,
         spans: &mut [Span<'_>],
         adapter: Option<&Adapter>,
         positions: Option<&[Position]>,
-        additions: &[Addition],
-    ) -> Tensor<2> {
-        let [count, _] = rows.dims();
+        (additions, tap): (&[Addition], Option<Tap<'_>>),
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
+        let [count, width] = rows.dims();
         let mut values = host(rows);
         let angles = positions.map(|positions| rotary_factors(&self.config, positions));
         let added: Vec<Vec<f32>> =
@@ -104,8 +104,14 @@ impl Fused {
                 Memory::Portable(_) => panic!("the cache belongs to the portable execution"),
             })
             .collect();
-        self.decoder.forward_with(&mut values, &mut spans, adapter, &extras);
-        tensor(values, count)
+        let mut read = tap.map(|tap| vec![0.0; tap.rows.len() * width]);
+        let into = tap.zip(read.as_mut()).map(|(Tap { layers, rows }, values)| twn_kernels::Tap {
+            layers,
+            rows,
+            values,
+        });
+        self.decoder.forward_with(&mut values, &mut spans, adapter, &extras, into);
+        (tensor(values, count), tap.zip(read).map(|(tap, read)| tensor(read, tap.rows.len())))
     }
 
     /// Scores the next token for each row: `[rows, vocab]`.

@@ -15,7 +15,7 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 pub(super) use cache::KvCache;
 pub use padded::{LayerMemory, PaddedInput, PaddedMemory, PaddedOutput};
 
-use super::{Addition, BackboneConfig, Position, Span, cache::Memory};
+use super::{Addition, BackboneConfig, Position, Span, Tap, cache::Memory};
 use crate::{adapter::Lora, checkpoint::TensorSource, error::EncoderError};
 use attention::causal_mask;
 use layer::{Layer, Pass};
@@ -90,15 +90,15 @@ impl Portable {
     }
 
     /// Runs the layers and the final norm over `[T, hidden]`. Without `positions` rows have
-    /// those of their caches' rows.
+    /// those of their caches' rows. Gives what a tap reads as well.
     pub(super) fn forward(
         &self,
         rows: Tensor<2>,
         spans: &mut [Span<'_>],
         lora: Option<&Lora>,
         positions: Option<&[Position]>,
-        additions: &[Addition],
-    ) -> Tensor<2> {
+        (additions, tap): (&[Addition], Option<Tap<'_>>),
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
         let counted = |span: &Span<'_>| span.cache.len()..span.cache.len() + span.len;
         let rotation = match positions {
             None => self.rope.rotation(&spans.iter().flat_map(counted).collect::<Vec<_>>()),
@@ -112,25 +112,31 @@ impl Portable {
                 .map(|span| causal_mask(&self.config, span.len, span.cache.len(), &self.device))
                 .collect(),
         };
-        let mut hidden = rows;
+        let (mut hidden, mut read) = (rows, None);
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(hidden, &pass, spans, index, lora.map(|lora| lora.layer(index)));
             for addition in additions.iter().filter(|addition| addition.layer == index) {
                 hidden = self.add(hidden, addition);
+            }
+            if let Some(tap) = tap.filter(|tap| tap.layers == index + 1) {
+                read = Some(hidden.clone().select(0, self.rows(tap.rows)));
             }
         }
         for span in spans.iter_mut() {
             let len = span.len;
             cache_of(span).advance(len);
         }
-        self.norm.apply(hidden)
+        (self.norm.apply(hidden), read)
     }
 
     fn add(&self, hidden: Tensor<2>, addition: &Addition) -> Tensor<2> {
-        let rows: Vec<i32> = addition.rows.iter().map(|&row| row as i32).collect();
-        let rows = TensorData::new(rows, [addition.rows.len()]);
-        let rows = Tensor::<1, Int>::from_data(rows, &self.device);
+        let rows = self.rows(&addition.rows);
         hidden.select_assign(0, rows, addition.values.clone(), IndexingUpdateOp::Add)
+    }
+
+    fn rows(&self, rows: &[usize]) -> Tensor<1, Int> {
+        let rows: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        Tensor::from_data(TensorData::new(rows.clone(), [rows.len()]), &self.device)
     }
 
     /// Scores the next token for each row of hidden states: `[rows, vocab]`.

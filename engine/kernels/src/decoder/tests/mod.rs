@@ -77,6 +77,34 @@ fn dense_decoders_compute_what_the_reference_does() {
 }
 
 #[test]
+fn a_tap_reads_what_a_shorter_decoder_ends_with() {
+    let (shape, rows) = (odd_shape(), [70, 0, 3, 3]);
+    let tokens = tokens(1, 71);
+    let plain = Plain::random(&shape, false);
+    for layers in 1..=shape.layers {
+        let short = Plain::random(&shape, false).first(layers);
+        let all = short.reference(&tokens, None);
+        let want: Vec<f64> = rows
+            .iter()
+            .flat_map(|row| &all[row * shape.hidden..][..shape.hidden])
+            .copied()
+            .collect();
+        for isa in Isa::available() {
+            let decoder = plain.decoder(Precision::Dense, options(isa, 2, false));
+            let untapped = run(&decoder, &mut decoder.new_cache(), &tokens, None);
+            let mut values = vec![0.0; rows.len() * shape.hidden];
+            let (mut got, mut cache) = (decoder.embed(&tokens), decoder.new_cache());
+            let mut spans = [Span { len: tokens.len(), cache: &mut cache }];
+            let tap = Tap { layers, rows: &rows, values: &mut values };
+            decoder.forward_with(&mut got, &mut spans, None, &RowExtras::default(), Some(tap));
+            assert_eq!(got, untapped);
+            let finished: Vec<f32> = short.finish(&values).iter().map(|&v| v as f32).collect();
+            assert_close(&finished, &want, 1e-5);
+        }
+    }
+}
+
+#[test]
 fn quantised_decoders_differ_by_the_rounding_of_activations() {
     for (is_four, precision) in
         [(true, Precision::AsStored), (false, Precision::Eight), (true, Precision::Eight)]

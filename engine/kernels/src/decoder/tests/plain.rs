@@ -81,6 +81,25 @@ impl Plain {
         }
     }
 
+    /// The first so many layers, with the same final norm.
+    pub(super) fn first(mut self, layers: usize) -> Self {
+        self.layers.truncate(layers);
+        self.shape.layers = layers;
+        self.norms.drain(2 * layers..self.norms.len() - 1);
+        self
+    }
+
+    /// Normalises rows of the residual stream as the end of a pass does.
+    pub(super) fn finish(&self, stream: &[f32]) -> Vec<f64> {
+        let scales = self.norms.last().expect("a final norm");
+        let norm = |row: &[f32]| -> Vec<f64> {
+            let squares = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+            let size = (squares / row.len() as f64 + f64::from(self.shape.norm_eps)).sqrt();
+            row.iter().zip(scales).map(|(v, s)| f64::from(*v) / size * f64::from(*s)).collect()
+        };
+        stream.chunks_exact(scales.len()).flat_map(norm).collect()
+    }
+
     pub(super) fn decoder(&self, precision: Precision, options: DecoderOptions) -> Decoder {
         let pack = |parts: &[&Linear]| {
             let sources: Vec<_> = parts.iter().map(|part| part.source()).collect();
