@@ -222,8 +222,7 @@ fn what_cannot_be_compared_says_why() {
     let without = of(own_rows(false, 3));
     assert_eq!(without.len(), Check::all().len());
     let without_texts = of(own_rows(true, 0));
-    assert_eq!(without_texts.len(), 8);
-    assert!(without_texts[0].contains("--texts"));
+    assert_eq!(without_texts.iter().filter(|note| note.contains("--texts")).count(), 8);
 }
 
 #[test]
