@@ -83,7 +83,7 @@ class Run:
     def words(self, states):
         """Adapters with a lexicon beside their states."""
         files = sorted(self.options.data.glob("train_*.jsonl"))
-        few = ["--texts", "1000"] if self.options.lines else []
+        few = ["--texts", "1200"] if self.options.lines else []
         return self.twn("words", "train", "lexicon", *files, "--adapters", states, "--out", "{out}", "--f16", *few)
 
     def twn(self, name, *arguments):
