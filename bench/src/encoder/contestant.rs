@@ -48,8 +48,20 @@ pub(crate) trait Engine: Contestant {
     /// Embeds texts directly, `[texts, dimension]`.
     fn embed(&mut self, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>>;
 
-    /// Thinks greedily about each prompt; gives the texts of `tokens` tokens each.
-    fn think_greedily(&mut self, prompts: &[String], tokens: usize) -> anyhow::Result<Vec<String>>;
+    /// Thinks greedily about each prompt, `tokens` tokens at most.
+    fn think_greedily(&mut self, prompts: &[String], tokens: usize)
+    -> anyhow::Result<Vec<Greedy>>;
+
+    /// Logits along a given thought: a row for each of its tokens and for the next.
+    fn logits(&mut self, prompt: &str, thought: &[u32]) -> anyhow::Result<Vec<Vec<f32>>>;
+}
+
+/// A thought without chance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Greedy {
+    pub(crate) text: String,
+    /// What was decoded, the end of the turn excluded.
+    pub(crate) tokens: Vec<u32>,
 }
 
 /// Requests that were answered after thoughts.

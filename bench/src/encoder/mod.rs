@@ -17,6 +17,7 @@
 //! | `texts` | real texts to embed |
 
 mod contestant;
+mod divergence;
 mod drive;
 mod options;
 mod ours;

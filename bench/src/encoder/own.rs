@@ -8,7 +8,8 @@ use anyhow::{Context, ensure};
 use twn_encoder::Activations;
 
 use super::{
-    contestant::{Adapters, Engine, Order, Ours, Precision},
+    contestant::{Adapters, Engine, Greedy, Order, Ours, Precision},
+    divergence::Divergence,
     drive::Field,
 };
 use crate::rows::{Row, Target};
@@ -146,7 +147,7 @@ struct Judge<'a, 'b> {
 /// What one of ours makes of the texts and of the prompts.
 struct Answers {
     embeddings: Vec<Vec<f32>>,
-    thoughts: Vec<String>,
+    thoughts: Vec<Greedy>,
 }
 
 impl Judge<'_, '_> {
@@ -172,12 +173,7 @@ impl Judge<'_, '_> {
                 Ok(Row { samples, ..check.row(&[beside], &[alone]) })
             }
             Kind::MeanCosine | Kind::LeastCosine => self.cosine_row(check),
-            Kind::Thoughts => {
-                let prompts = PROMPTS.map(str::to_owned);
-                let got = self.engine(ours)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
-                let same = count_same(&got, &self.reference()?.thoughts)? as f64;
-                Ok(Row { samples: PROMPTS.len(), ..check.row(&[same], &[PROMPTS.len() as f64]) })
-            }
+            Kind::Thoughts => self.thoughts_row(check),
         }
     }
 
@@ -212,6 +208,22 @@ impl Judge<'_, '_> {
             _ => cosines.iter().copied().fold(f64::INFINITY, f64::min),
         };
         Ok(Row { samples: cosines.len(), ..check.row(&[figure], &[1.0]) })
+    }
+
+    /// Counts the same thoughts, and notes by how little the others part.
+    fn thoughts_row(&mut self, check: Check) -> anyhow::Result<Row> {
+        let prompts = PROMPTS.map(str::to_owned);
+        let got = self.engine(check.ours)?.think_greedily(&prompts, THOUGHT_TOKENS)?;
+        let want = self.reference()?.thoughts.clone();
+        let same = count_same(&got, &want)? as f64;
+        let mut divergence = Divergence::default();
+        for (prompt, thought) in PROMPTS.iter().zip(&want) {
+            let reference = self.engine(REFERENCE)?.logits(prompt, &thought.tokens)?;
+            let ours = self.engine(check.ours)?.logits(prompt, &thought.tokens)?;
+            divergence.add(&reference, &ours)?;
+        }
+        let row = check.row(&[same], &[PROMPTS.len() as f64]).with_note(divergence.to_string());
+        Ok(Row { samples: PROMPTS.len(), ..row })
     }
 }
 
@@ -281,7 +293,7 @@ fn cosine(left: &[f32], right: &[f32]) -> anyhow::Result<f64> {
     Ok(cosine)
 }
 
-fn count_same(got: &[String], want: &[String]) -> anyhow::Result<usize> {
+fn count_same(got: &[Greedy], want: &[Greedy]) -> anyhow::Result<usize> {
     ensure!(
         got.len() == want.len() && got.len() == PROMPTS.len(),
         "{} and {} thoughts about {} prompts",
@@ -289,7 +301,7 @@ fn count_same(got: &[String], want: &[String]) -> anyhow::Result<usize> {
         want.len(),
         PROMPTS.len()
     );
-    Ok(got.iter().zip(want).filter(|(got, want)| got == want).count())
+    Ok(got.iter().zip(want).filter(|(got, want)| got.text == want.text).count())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     contestant::{
-        Adapters, Arithmetic, Contestant, Cost, Engine, Entrant, Order, Other, Ours, Precision,
-        Reasoned,
+        Adapters, Arithmetic, Contestant, Cost, Engine, Entrant, Greedy, Order, Other, Ours,
+        Precision, Reasoned,
     },
     drive::{self, Field, Rounds, Stable},
     own::{self, Check, Effort},
@@ -73,12 +73,17 @@ impl Engine for Fake {
         Ok(texts.iter().map(|_| vec![1.0, self.error]).collect())
     }
 
-    fn think_greedily(&mut self, prompts: &[String], _: usize) -> anyhow::Result<Vec<String>> {
+    fn think_greedily(&mut self, prompts: &[String], _: usize) -> anyhow::Result<Vec<Greedy>> {
         let changed = (self.error * 10.0) as usize;
-        let text = |(number, prompt): (usize, &String)| {
-            if number < changed { String::new() } else { prompt.clone() }
+        let thought = |(number, prompt): (usize, &String)| Greedy {
+            text: if number < changed { String::new() } else { prompt.clone() },
+            tokens: vec![0],
         };
-        Ok(prompts.iter().enumerate().map(text).collect())
+        Ok(prompts.iter().enumerate().map(thought).collect())
+    }
+
+    fn logits(&mut self, _: &str, thought: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
+        Ok(vec![vec![0.5, self.error]; thought.len() + 1])
     }
 }
 
@@ -210,8 +215,12 @@ fn we_are_compared_with_ourselves() {
 
     let same = row("same greedy thoughts of 64 tokens: ours 8-bit vs f32");
     assert_eq!((same.ours, same.peer, same.met), (Some(9.0), Some(10.0), Some(true)));
+    // Both of a thought's rows for each of ten prompts.
+    let note = same.note.as_deref();
+    assert_eq!(note, Some("leads differ by 0.100 (rms), 0.100 at most"));
     let same = row("same greedy thoughts of 64 tokens: ours 4-bit vs f32");
     assert_eq!((same.ours, same.met), (Some(3.0), Some(false)));
+    assert!(same.note.as_ref().unwrap().contains("0 of 10 within that"), "{:?}", same.note);
 }
 
 #[test]

@@ -153,7 +153,8 @@ pub trait Embedder: Send + 'static {
     /// Fails as a whole, and only by the encoder's fault.
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Self::Context>>, EncoderError>;
 
-    /// Opens thoughts that continue from prompts, in one batch. Decodes nothing yet.
+    /// Opens thoughts that continue from prompts, in one batch. Decodes nothing yet, and leaves
+    /// the prompts to the first step where they have to run for the thoughts.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
@@ -162,7 +163,8 @@ pub trait Embedder: Send + 'static {
         prompts: Vec<(Self::Context, ThoughtOptions)>,
     ) -> Result<Vec<Self::Thought>, EncoderError>;
 
-    /// Decodes one token of every thought that has not ended.
+    /// Decodes one token of every thought that has not ended, all in one pass; of those that were
+    /// just opened, what is left of the prompt runs before it in the same pass.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.

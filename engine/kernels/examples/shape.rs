@@ -2,12 +2,12 @@
 //! without anything but the kernels, for profiles and for other instruction sets:
 //!
 //! ```text
-//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|decode|decode8] [8|16]
+//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|prefill8|decode|decode8] [8|16]
 //! perf record -e cpu-clock -- target/release/examples/shape four 2 avx-512 decode
 //! ```
 //!
-//! `prefill`, `decode` and `decode8` (of eight sequences) repeat that one thing for a profiler,
-//! decoding positions 128 to 160; `all` times everything.
+//! `prefill` and `decode`, and `prefill8` and `decode8` of eight sequences, repeat that one thing
+//! for a profiler, decoding positions 128 to 160; `all` times everything.
 
 use std::time::Instant;
 
@@ -57,9 +57,10 @@ fn main() -> Result<(), KernelError> {
     );
 
     match arguments.get(3).map(String::as_str) {
-        Some("prefill") => {
-            (0..60).for_each(|_| {
-                prefill(&decoder, 1, 128, None);
+        Some(mode @ ("prefill" | "prefill8")) => {
+            let (batch, times) = if mode == "prefill8" { (8, 10) } else { (1, 60) };
+            (0..times).for_each(|_| {
+                prefill(&decoder, batch, 128, None);
             });
             return Ok(());
         }

@@ -93,8 +93,8 @@ impl Product<'_> {
     /// Computes all outputs and hands each tile of 16 of them to `sink`.
     pub(crate) fn run(&self, member: &Member<'_>, mut sink: impl FnMut(Finished, &TileOutputs)) {
         let groups = self.matrix.groups();
+        let mut outputs = [0.0; TILE * GROUP];
         self.each_tile(member, groups, |group, tile| {
-            let mut outputs = [0.0; TILE * GROUP];
             let finished = self.tile(group, tile, &mut outputs);
             sink(finished, &outputs);
         });
@@ -108,8 +108,8 @@ impl Product<'_> {
         mut sink: impl FnMut(Finished, &TileOutputs, &TileOutputs),
     ) {
         let half = self.matrix.groups() / 2;
+        let (mut first, mut second) = ([0.0; TILE * GROUP], [0.0; TILE * GROUP]);
         self.each_tile(member, half, |group, tile| {
-            let (mut first, mut second) = ([0.0; TILE * GROUP], [0.0; TILE * GROUP]);
             let finished = self.tile(group, tile, &mut first);
             self.tile(group + half, tile, &mut second);
             sink(finished, &first, &second);
@@ -118,8 +118,8 @@ impl Product<'_> {
 
     /// Computes all outputs of one tile on this thread alone, without waiting for the others.
     pub(crate) fn run_tile(&self, tile: usize, mut sink: impl FnMut(Finished, &TileOutputs)) {
+        let mut outputs = [0.0; TILE * GROUP];
         for group in 0..self.matrix.groups() {
-            let mut outputs = [0.0; TILE * GROUP];
             let finished = self.tile(group, tile, &mut outputs);
             sink(finished, &outputs);
         }
@@ -143,6 +143,7 @@ impl Product<'_> {
         });
     }
 
+    /// Computes a tile's outputs; rows that it does not have are left as they were.
     fn tile(&self, group: usize, tile: usize, outputs: &mut TileOutputs) -> Finished {
         let rows = self.input.width(tile);
         use ActivationBits::{Eight, Sixteen};

@@ -13,7 +13,9 @@ use twn_encoder::{
     Content, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions, Thought, ThoughtOptions,
 };
 
-use super::contestant::{Adapters, Contestant, Cost, Engine, Order, Ours, Precision, Reasoned};
+use super::contestant::{
+    Adapters, Contestant, Cost, Engine, Greedy, Order, Ours, Precision, Reasoned,
+};
 use requests::Requests;
 use speed::Speed;
 
@@ -28,8 +30,10 @@ pub(super) struct OurEngine {
     threads: usize,
     model: PathBuf,
     speed: Speed,
-    /// Loaded when first asked for.
+    /// Loaded when first asked for, like the next.
     requests: Option<Requests>,
+    /// For thoughts that are compared.
+    thinker: Option<Encoder>,
 }
 
 impl OurEngine {
@@ -39,7 +43,7 @@ impl OurEngine {
     /// Fails when the model can't be loaded.
     pub(super) fn load(model: PathBuf, ours: Ours, threads: usize) -> anyhow::Result<Self> {
         let speed = Speed::load(&model, ours, threads)?;
-        Ok(Self { ours, threads, model, speed, requests: None })
+        Ok(Self { ours, threads, model, speed, requests: None, thinker: None })
     }
 
     fn encoder(&self) -> anyhow::Result<Encoder> {
@@ -57,6 +61,13 @@ impl OurEngine {
             ..LoadOptions::new(&self.model)
         };
         Ok(Encoder::load(&options)?)
+    }
+
+    fn thinker(&mut self) -> anyhow::Result<&mut Encoder> {
+        if self.thinker.is_none() {
+            self.thinker = Some(self.encoder()?);
+        }
+        self.thinker.as_mut().context("was just loaded")
     }
 
     fn requests(&mut self) -> anyhow::Result<&Requests> {
@@ -141,8 +152,12 @@ impl Engine for OurEngine {
         Ok(embeddings)
     }
 
-    fn think_greedily(&mut self, prompts: &[String], tokens: usize) -> anyhow::Result<Vec<String>> {
-        let mut encoder = self.encoder()?;
+    fn think_greedily(
+        &mut self,
+        prompts: &[String],
+        tokens: usize,
+    ) -> anyhow::Result<Vec<Greedy>> {
+        let encoder = self.thinker()?;
         let prompter = encoder.prompter();
         let options = ThoughtOptions {
             token_budget: u32::try_from(tokens)?,
@@ -158,9 +173,16 @@ impl Engine for OurEngine {
             while thought.stop_reason().is_none() {
                 encoder.step(&mut [&mut thought])?;
             }
-            thoughts.push(encoder.reasoned(thought)?.thought);
+            let tokens = thought.decoded().to_vec();
+            thoughts.push(Greedy { text: encoder.reasoned(thought)?.thought, tokens });
         }
         Ok(thoughts)
+    }
+
+    fn logits(&mut self, prompt: &str, thought: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let encoder = self.thinker()?;
+        let prompt = encoder.prompter().prepare(&input(prompt, EmbedKind::Query))?;
+        Ok(encoder.thought_logits(&prompt, thought)?)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod context;
 mod fingerprint;
+mod forced;
 mod load;
 mod model;
 mod prefill;
@@ -339,7 +340,9 @@ impl Embedder for Encoder {
             };
             opened.push((warm, again, content, options));
         }
-        let mut started = self.prefill(Role::Reasoning, starts)?.into_iter();
+        // The rest of the prompts runs with the first step, in one pass with the tokens of the
+        // other thoughts.
+        let mut started = self.begin(Role::Reasoning, starts)?.into_iter();
         let mut thoughts = Vec::with_capacity(opened.len());
         for (warm, again, content, options) in opened {
             let sequence = warm.or_else(|| started.next().map(|(sequence, _)| sequence));

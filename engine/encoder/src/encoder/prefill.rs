@@ -1,4 +1,4 @@
-//! Running prompts, from prefixes that many of them share.
+//! Prompts' beginnings, from prefixes that many of them share.
 
 use std::{ops::Range, sync::Arc};
 
@@ -36,23 +36,6 @@ impl Start {
 }
 
 impl Encoder {
-    /// Runs sequences from their shared prefixes on. Returns them with the number of
-    /// tokens whose keys and values were reused.
-    ///
-    /// # Errors
-    /// Fails by the encoder's fault.
-    pub(super) fn prefill(
-        &mut self,
-        role: Role,
-        starts: Vec<Start>,
-    ) -> Result<Vec<(Sequence, u32)>, EncoderError> {
-        let mut started = self.begin(role, starts)?;
-        let mut sequences: Vec<&mut Sequence> =
-            started.iter_mut().map(|(sequence, _)| sequence).collect();
-        run(&self.model, role, &mut sequences)?;
-        Ok(started)
-    }
-
     /// Begins sequences at their shared prefixes, whose keys and values are all that they have
     /// yet. Returns them with the number of tokens for which those were reused.
     ///

@@ -220,8 +220,8 @@ impl<'a> Pass<'a> {
         self.normalise(member, &layer.mlp_norm, stream, addition);
         let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         let product = Product { kernels, matrix: &layer.gate_up, input: stream, low_rank };
+        let mut outputs = [0.0; TILE * GROUP];
         product.run_pairs(member, |tile, gates, values| {
-            let mut outputs = [0.0; TILE * GROUP];
             for row in 0..tile.rows {
                 let at = row * GROUP;
                 // SAFETY: 16 values of each; `Kernels::of` has checked the instructions.

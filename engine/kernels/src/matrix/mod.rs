@@ -8,6 +8,7 @@
 //! of its own; the rows between are zero.
 
 mod pack;
+mod scale;
 mod source;
 
 use half::f16;

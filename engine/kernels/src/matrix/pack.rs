@@ -4,7 +4,7 @@ use half::f16;
 
 use super::{
     BLOCK, BlockFormat, Data, EIGHT_BYTES, FOUR_BYTES, GROUP, Matrix, Precision, Source, quad_byte,
-    source::Stored,
+    scale::eight_bit_scale, source::Stored,
 };
 use crate::{buffer::Buffer, error::KernelError};
 
@@ -168,8 +168,7 @@ impl Place {
                     }
                 }
                 Data::Eight { quants, scales } => {
-                    let largest = values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
-                    let scale = f16::from_f32((largest / 127.0).min(f16::MAX.to_f32()));
+                    let scale = eight_bit_scale(values);
                     scales[at] = scale;
                     for (column, value) in values.iter().enumerate() {
                         let q = divide(*value, scale.to_f32()).clamp(-127.0, 127.0) as i8;

@@ -235,7 +235,7 @@ pub(super) unsafe fn load(bytes: *const u8, index: usize) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn broadcast(values: *const i8, quad: usize) -> __m512i {
+unsafe fn broadcast(values: *const i8, quad: usize) -> __m512i {
     // SAFETY: the callers' offsets lie within the tile.
     _mm512_set1_epi32(unsafe { values.add(quad * 4).cast::<i32>().read_unaligned() })
 }

@@ -1,7 +1,7 @@
 //! The model thread: owns the embedder and decides what it runs next.
 //!
-//! One round embeds one batch of direct inputs and does four pieces of work for thoughts:
-//! it opens some, decodes one token of every live one, encodes again one that has grown
+//! One round embeds one batch of direct inputs and does three pieces of work for thoughts:
+//! it opens some and decodes one token of every live one, encodes again one that has grown
 //! long, and embeds after some that have ended. Each piece is small, and between two of
 //! them searches that have come in are embedded. So a search that is next in line waits for
 //! one piece at most, however long the thoughts are and however many there are. [`direct`]

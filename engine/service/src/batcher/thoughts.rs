@@ -10,7 +10,9 @@
 //!    input that still waits then, and that no policy forces to think, is answered with
 //!    its direct embedding, and otherwise after a thought of no tokens.
 //! 4. Thoughts are opened and ended together where their tokens fit into one piece of
-//!    work of [`PIECE_TOKENS`], which bounds the time that others wait for it.
+//!    work of [`PIECE_TOKENS`], which bounds the time that others wait for it. Those that are
+//!    opened run their prompts in the same pass in which the others decode a token, as chunked
+//!    prefill does ("Sarathi-Serve", arXiv 2403.02310): the weights are read once for both.
 //! 5. Documents, and searches whose policy is fixed, feel no pressure and have no such
 //!    deadline: what is stored must not depend on the load of the moment.
 
@@ -35,7 +37,8 @@ use crate::{
 /// Documents' thoughts go first on every round of this number.
 pub(super) const DOCUMENTS_EVERY: u64 = 8;
 
-/// Tokens that run at once to open thoughts or to embed after them; one alone may have more.
+/// Tokens that run at once for thoughts that open, or to embed after them; one alone may have
+/// more.
 pub(super) const PIECE_TOKENS: usize = 64;
 
 /// Inputs that think or wait to.
@@ -140,8 +143,8 @@ impl<E: Embedder> Thoughts<E> {
         }
     }
 
-    /// Opens one piece of thoughts. Tells whether there was one to open.
-    pub(super) fn open(&mut self, embedder: &mut E, queue_tokens: usize) -> bool {
+    /// Opens one piece of thoughts, whose prompts run with the next step.
+    pub(super) fn open(&mut self, embedder: &mut E, queue_tokens: usize) {
         let mut tokens = 0;
         while let Some(next) = self.next_to_open() {
             tokens += self.waiting[next].task.job.tokens();
@@ -153,7 +156,7 @@ impl<E: Embedder> Thoughts<E> {
         }
         let opening = std::mem::take(&mut self.opening);
         if opening.is_empty() {
-            return false;
+            return;
         }
         let (mut inputs, mut prompts) = (Vec::new(), Vec::new());
         for Opening { task, pass, verdict, context, options, time_is_up } in opening {
@@ -174,7 +177,6 @@ impl<E: Embedder> Thoughts<E> {
             }
             Err(error) => fail_all(inputs.into_iter().map(|(task, ..)| task.job), &error),
         }
-        true
     }
 
     /// Decides anew about an input that has waited: answers it, or gives it a place.

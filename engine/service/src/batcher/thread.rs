@@ -54,9 +54,7 @@ impl<E: Embedder> ModelThread<E> {
         self.thoughts.drop_ended();
         self.embed_one_batch();
         self.thoughts.stop_late();
-        if self.thoughts.open(&mut self.embedder, self.queue.search_tokens()) {
-            self.let_searches_pass();
-        }
+        self.thoughts.open(&mut self.embedder, self.queue.search_tokens());
         let is_decoding = self.thoughts.step(&mut self.embedder);
         if is_decoding {
             self.let_searches_pass();
