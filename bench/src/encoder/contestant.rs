@@ -49,8 +49,7 @@ pub(crate) trait Engine: Contestant {
     fn embed(&mut self, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>>;
 
     /// Thinks greedily about each prompt, `tokens` tokens at most.
-    fn think_greedily(&mut self, prompts: &[String], tokens: usize)
-    -> anyhow::Result<Vec<Greedy>>;
+    fn think_greedily(&mut self, prompts: &[String], tokens: usize) -> anyhow::Result<Vec<Greedy>>;
 
     /// Logits along a given thought: a row for each of its tokens and for the next.
     fn logits(&mut self, prompt: &str, thought: &[u32]) -> anyhow::Result<Vec<Vec<f32>>>;

@@ -152,11 +152,7 @@ impl Engine for OurEngine {
         Ok(embeddings)
     }
 
-    fn think_greedily(
-        &mut self,
-        prompts: &[String],
-        tokens: usize,
-    ) -> anyhow::Result<Vec<Greedy>> {
+    fn think_greedily(&mut self, prompts: &[String], tokens: usize) -> anyhow::Result<Vec<Greedy>> {
         let encoder = self.thinker()?;
         let prompter = encoder.prompter();
         let options = ThoughtOptions {

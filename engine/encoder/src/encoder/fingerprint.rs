@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::{adapter::Adapters, checkpoint::Checkpoint, prompter::Eye};
 
 /// Raised whenever the same files would give other embeddings than before.
-const ENCODER_VERSION: u32 = 2;
+const ENCODER_VERSION: u32 = 3;
 
 /// Digests everything that an embedding depends on: weights and shapes of the backbone,
 /// tokenizer, template, adapters, manifest, the weights' precision, and this crate's way of

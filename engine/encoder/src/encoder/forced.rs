@@ -1,11 +1,7 @@
 //! Logits along a thought that is given, for comparing executions.
 
 use super::{Encoder, model::Role, sequence::host_values};
-use crate::{
-    backbone::Span,
-    embedder::Prompt,
-    error::EncoderError,
-};
+use crate::{backbone::Span, embedder::Prompt, error::EncoderError};
 
 impl Encoder {
     /// The logits of each token of a thought and of the one that would follow it, after `prompt`

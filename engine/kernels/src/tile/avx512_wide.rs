@@ -5,9 +5,7 @@ use std::arch::{asm, x86_64::*};
 
 use super::{
     GroupWeights, TileOutputs,
-    avx512::{
-        MOST_CHAINS, SIDE_BY_SIDE, Sums, add_scaled, centred, chains, joined, load, put,
-    },
+    avx512::{MOST_CHAINS, SIDE_BY_SIDE, Sums, add_scaled, centred, chains, joined, load, put},
 };
 use crate::{
     activations::Slot,
