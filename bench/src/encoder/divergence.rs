@@ -27,8 +27,8 @@ impl Divergence {
     pub(crate) fn add(&mut self, reference: &[Vec<f32>], ours: &[Vec<f32>]) -> anyhow::Result<()> {
         ensure!(reference.len() == ours.len(), "{} and {} tokens", reference.len(), ours.len());
         for (reference, ours) in reference.iter().zip(ours) {
-            let of_both = reference.len().min(ours.len());
-            ensure!(reference.len() == ours.len() && of_both > 1, "vocabularies differ");
+            ensure!(reference.len() == ours.len(), "vocabularies differ");
+            ensure!(reference.len() > 1, "there is nothing to choose from");
             let (first, second) = two_largest(reference);
             let (chosen, _) = two_largest(ours);
             let lead = |logits: &[f32], over: usize| f64::from(logits[first] - logits[over]);

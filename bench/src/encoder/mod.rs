@@ -14,6 +14,7 @@
 //! | `drive` | the alternating loop |
 //! | `ours` | our encoder as a contestant |
 //! | `own` | what is compared with ourselves |
+//! | `divergence` | by how little greedy thoughts part |
 //! | `texts` | real texts to embed |
 
 mod contestant;

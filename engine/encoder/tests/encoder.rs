@@ -6,7 +6,7 @@ mod encoder_setup;
 mod golden;
 
 use encoder_setup::{
-    INTERFACES, POOLINGS, Setup, direct, error_between, greedy_options, prepare, think,
+    INTERFACES, POOLINGS, Setup, TEXTS, direct, error_between, greedy_options, prepare, think,
 };
 use golden::{relative_error, tiny_llama};
 use serde_json::json;
@@ -14,15 +14,6 @@ use twn_encoder::{
     Convergence, Embedder, Encoder, EncoderError, LoadOptions, Prompt, StopReason, Thought,
     ThoughtOptions, model,
 };
-
-const TEXTS: [&str; 5] = [
-    "What keeps a queue from growing without end?",
-    "cats",
-    "The wing of an aircraft in a supersonic stream heats at the leading edge. The boundary \
-     layer is thin there, and the pressure is high.",
-    "привет мир 你好世界",
-    "one must think before one can search",
-];
 
 fn prompts(encoder: &Encoder) -> Vec<Prompt> {
     TEXTS.iter().map(|text| prepare(encoder, text)).collect()

@@ -5,15 +5,9 @@ mod encoder_setup;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod golden;
 
-use encoder_setup::{INTERFACES, Setup, prepare};
+use encoder_setup::{INTERFACES, Setup, TEXTS, prepare};
 use golden::{relative_error, tiny_llama};
 use twn_encoder::{Encoder, Prompt, model};
-
-const TEXTS: [&str; 3] = [
-    "What keeps a queue from growing without end?",
-    "cats",
-    "one must think before one can search",
-];
 
 /// An encoder whose gate reads after so many layers, and the prompts of all texts.
 fn load(

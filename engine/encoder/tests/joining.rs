@@ -5,15 +5,9 @@ mod encoder_setup;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod golden;
 
-use encoder_setup::{INTERFACES, Setup, direct, greedy_options, prepare, think};
+use encoder_setup::{INTERFACES, Setup, TEXTS, direct, greedy_options, prepare, think};
 use golden::relative_error;
 use twn_encoder::{Embedder, Thought};
-
-const TEXTS: [&str; 3] = [
-    "What keeps a queue from growing without end?",
-    "cats",
-    "one must think before one can search",
-];
 
 /// A new thought's prompt runs in the pass in which the others decode a token.
 #[test]

@@ -21,6 +21,15 @@ use crate::golden::{tests_folder, tiny_llama, values};
 
 pub(crate) const INTERFACES: [&str; 2] = ["cache", "reencode"];
 pub(crate) const POOLINGS: [&str; 3] = ["queries", "mean", "queries+mean"];
+/// Short, long and foreign.
+pub(crate) const TEXTS: [&str; 5] = [
+    "What keeps a queue from growing without end?",
+    "cats",
+    "The wing of an aircraft in a supersonic stream heats at the leading edge. The boundary \
+     layer is thin there, and the pressure is high.",
+    "привет мир 你好世界",
+    "one must think before one can search",
+];
 const OPEN: &str = "<think>\n";
 const HIDDEN: usize = 64;
 /// Dimensions of the lexical part.
