@@ -2,12 +2,13 @@
 //! without anything but the kernels, for profiles and for other instruction sets:
 //!
 //! ```text
-//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|prefill|prefill8|decode|decode8] [8|16]
+//! shape [four|eight|dense] [THREADS] [portable|avx2|avx-512] [all|share|prefill|prefill8|decode|decode8] [8|16] [adapter]
 //! perf record -e cpu-clock -- target/release/examples/shape four 2 avx-512 decode
 //! ```
 //!
 //! `prefill` and `decode`, and `prefill8` and `decode8` of eight sequences, repeat that one thing
-//! for a profiler, decoding positions 128 to 160; `all` times everything.
+//! for a profiler, decoding positions 128 to 160, with an adapter of rank 8 or without; `share` says
+//! how fast both are with it, of the speed without; `all` times everything.
 
 use std::time::Instant;
 
@@ -56,46 +57,34 @@ fn main() -> Result<(), KernelError> {
         decoder.weight_bytes() >> 20
     );
 
+    let adapter = random_adapter(&decoder)?;
+    let active = arguments.get(5).map(|_| &adapter);
     match arguments.get(3).map(String::as_str) {
         Some(mode @ ("prefill" | "prefill8")) => {
             let (batch, times) = if mode == "prefill8" { (8, 10) } else { (1, 60) };
             (0..times).for_each(|_| {
-                prefill(&decoder, batch, 128, None);
+                prefill(&decoder, batch, 128, active);
             });
             return Ok(());
         }
         Some(mode @ ("decode" | "decode8")) => {
             let batch = if mode == "decode8" { 8 } else { 1 };
             let mut caches: Vec<_> = (0..batch).map(|_| decoder.new_cache()).collect();
-            run(&decoder, &mut caches, 128, None);
+            run(&decoder, &mut caches, 128, active);
             for _ in 0..25 {
                 caches.iter_mut().for_each(|cache| cache.truncate(128));
                 (0..32).for_each(|_| {
-                    run(&decoder, &mut caches, 1, None);
+                    run(&decoder, &mut caches, 1, active);
                 });
             }
             return Ok(());
         }
+        Some("share") => {
+            share(&decoder, &adapter);
+            return Ok(());
+        }
         _ => {}
     }
-
-    let mut rng = ChaCha8Rng::seed_from_u64(3);
-    let rank = 8;
-    let mut random =
-        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-0.05..0.05)).collect() };
-    let sizes =
-        [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)];
-    let factors = sizes.map(|(input, output)| (random(rank * input), random(rank * output)));
-    let pair = |which: usize| {
-        Some(LowRankPair { a: &factors[which].0, b: &factors[which].1, rank, scale: 1.0 })
-    };
-    let layer = AdapterLayer {
-        qkv: [pair(0), pair(1), pair(2)],
-        output: pair(3),
-        gate_up: [pair(4), pair(5)],
-        down: pair(6),
-    };
-    let adapter = decoder.pack_adapter(&[layer; 30])?;
 
     for with_adapter in [false, true] {
         let adapter = with_adapter.then_some(&adapter);
@@ -116,6 +105,36 @@ fn main() -> Result<(), KernelError> {
         }
     }
     Ok(())
+}
+
+/// Prints the speed of a prompt and of decoding one sequence, by turns without the adapter and
+/// with it.
+fn share(decoder: &Decoder, adapter: &Adapter) {
+    let print = |what: &str, tokens: usize, mut times: [Vec<f64>; 2]| {
+        let [without, with] = times.each_mut().map(|times| {
+            times.sort_by(f64::total_cmp);
+            tokens as f64 / times[times.len() / 2]
+        });
+        println!(
+            "{what}: {without:.0} tokens/s, with the adapter {with:.0}, {:.3}",
+            with / without
+        );
+    };
+    let mut times = [const { Vec::new() }; 2];
+    for turn in 0..80 {
+        let adapter = (turn % 2 == 1).then_some(adapter);
+        times[turn % 2].push(prefill(decoder, 1, 128, adapter));
+    }
+    print("prefill 1x128", 128, times);
+    let mut times = [const { Vec::new() }; 2];
+    let mut caches = [decoder.new_cache()];
+    run(decoder, &mut caches, 128, None);
+    for turn in 0..80 {
+        let adapter = (turn % 2 == 1).then_some(adapter);
+        caches[0].truncate(128);
+        times[turn % 2].push((0..16).map(|_| run(decoder, &mut caches, 1, adapter)).sum());
+    }
+    print("decode batch 1", 16, times);
 }
 
 /// Runs prompts from empty caches; gives the seconds.
@@ -139,6 +158,27 @@ fn run(decoder: &Decoder, caches: &mut [KvCache], len: usize, adapter: Option<&A
         .collect();
     std::hint::black_box(decoder.logits(&last));
     started.elapsed().as_secs_f64()
+}
+
+/// An adapter of rank 8 on every linear layer.
+fn random_adapter(decoder: &Decoder) -> Result<Adapter, KernelError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let rank = 8;
+    let mut random =
+        |count: usize| -> Vec<f32> { (0..count).map(|_| rng.random_range(-0.05..0.05)).collect() };
+    let sizes =
+        [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)];
+    let factors = sizes.map(|(input, output)| (random(rank * input), random(rank * output)));
+    let pair = |which: usize| {
+        Some(LowRankPair { a: &factors[which].0, b: &factors[which].1, rank, scale: 1.0 })
+    };
+    let layer = AdapterLayer {
+        qkv: [pair(0), pair(1), pair(2)],
+        output: pair(3),
+        gate_up: [pair(4), pair(5)],
+        down: pair(6),
+    };
+    decoder.pack_adapter(&[layer; 30])
 }
 
 fn random_decoder(precision: Precision, options: DecoderOptions) -> Result<Decoder, KernelError> {

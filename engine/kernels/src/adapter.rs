@@ -29,8 +29,8 @@ pub struct LowRankPair<'a> {
 pub(crate) struct LowRank {
     /// All `A`, stacked: from inputs to `width` intermediate values.
     pub(crate) a: Matrix,
-    /// For each group of outputs, its slice of `B`.
-    groups: Vec<GroupFactor>,
+    /// The linears, in order.
+    parts: Vec<PartFactor>,
     /// `B` times the scale: for each group, `rank` times 16 values.
     b: Second,
 }
@@ -42,22 +42,35 @@ enum Second {
     Single(Buffer<f32>),
 }
 
-/// Where a group's second factor lies.
+/// A linear's second factor.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum SecondFactor {
-    Half(*const f16),
-    Single(*const f32),
-}
-
-/// A group's slice of `B`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct GroupFactor {
+struct PartFactor {
+    /// The groups before the linear's.
+    groups_before: usize,
     /// Its first value in `b`.
     start: usize,
     /// The first intermediate value that it uses.
-    pub(crate) from: usize,
+    from: usize,
     /// How many it uses; 0 when the linear has no addition.
+    rank: usize,
+}
+
+/// What is added to a group of outputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupFactor<'a> {
+    /// The first intermediate value that it uses.
+    pub(crate) from: usize,
+    /// How many it uses, at least one.
     pub(crate) rank: usize,
+    /// Its part of `B`, `rank` times 16 values.
+    pub(crate) b: SecondFactor<'a>,
+}
+
+/// The values of a group's second factor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SecondFactor<'a> {
+    Half(&'a [f16]),
+    Single(&'a [f32]),
 }
 
 impl LowRank {
@@ -73,16 +86,16 @@ impl LowRank {
             check(pair.as_ref(), *width, columns)?;
         }
         let mut a = Vec::new();
-        let (mut groups, mut values) = (Vec::new(), Vec::new());
+        let (mut parts, mut values) = (Vec::new(), Vec::new());
+        let mut groups_before = 0;
         for (pair, &width) in pairs.iter().zip(widths) {
             let from = a.len() / columns;
-            if let Some(pair) = pair {
-                a.extend_from_slice(pair.a);
-            }
+            let rank = pair.map_or(0, |pair| pair.rank);
+            parts.push(PartFactor { groups_before, start: values.len(), from, rank });
+            groups_before += width.div_ceil(GROUP);
+            let Some(pair) = pair else { continue };
+            a.extend_from_slice(pair.a);
             for first in (0..width).step_by(GROUP) {
-                let rank = pair.map_or(0, |pair| pair.rank);
-                groups.push(GroupFactor { start: values.len(), from, rank });
-                let Some(pair) = pair else { continue };
                 for j in 0..rank {
                     values.extend((first..first + GROUP).map(|row| {
                         let value = pair.b.get(row * rank + j).copied().unwrap_or(0.0);
@@ -96,7 +109,7 @@ impl LowRank {
         }
         let source = Source::dense(a.len() / columns, columns, a);
         let a = Matrix::pack(&[source], precision)?;
-        Ok(Some(Self { b: Second::new(&values, a.is_quantised())?, a, groups }))
+        Ok(Some(Self { b: Second::new(&values, a.is_quantised())?, a, parts }))
     }
 
     /// Intermediate values of a row, padding included.
@@ -104,15 +117,20 @@ impl LowRank {
         self.a.padded_rows()
     }
 
-    /// The part of `B` for a group of outputs, and where it lies.
-    pub(crate) fn factor(&self, group: usize) -> (GroupFactor, SecondFactor) {
-        let factor = self.groups[group];
-        let range = factor.start..factor.start + factor.rank * GROUP;
-        let second = match &self.b {
-            Second::Half(b) => SecondFactor::Half(b[range].as_ptr()),
-            Second::Single(b) => SecondFactor::Single(b[range].as_ptr()),
+    /// What is added to a group of outputs; `None` when nothing is.
+    pub(crate) fn factor(&self, group: usize) -> Option<GroupFactor<'_>> {
+        let part = self.parts.iter().rfind(|part| part.groups_before <= group)?;
+        let PartFactor { groups_before, start, from, rank } = *part;
+        if rank == 0 {
+            return None;
+        }
+        let values = rank * GROUP;
+        let start = start + (group - groups_before) * values;
+        let b = match &self.b {
+            Second::Half(b) => SecondFactor::Half(&b[start..start + values]),
+            Second::Single(b) => SecondFactor::Single(&b[start..start + values]),
         };
-        (factor, second)
+        Some(GroupFactor { from, rank, b })
     }
 
     fn bytes(&self) -> usize {

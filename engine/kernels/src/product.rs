@@ -1,14 +1,16 @@
 //! Weights times activations, shared out over the team.
 
+use std::ops::Range;
+
 use crate::{
     ActivationBits, Isa, Team,
     activations::{Activations, Form, Layout, TILE},
-    adapter::{LowRank, SecondFactor},
+    adapter::{GroupFactor, LowRank, SecondFactor},
     buffer::Shared,
     kernels::Kernels,
     matrix::{Data, GROUP, Matrix},
     team::Member,
-    tile::{GroupWeights, TileOutputs},
+    tile::{GroupWeights, TileKernel, TileOutputs},
 };
 
 /// Tiles that run against one group before the next group starts, so that the activations
@@ -92,11 +94,13 @@ impl Matrix {
 impl Product<'_> {
     /// Computes all outputs and hands each tile of 16 of them to `sink`.
     pub(crate) fn run(&self, member: &Member<'_>, mut sink: impl FnMut(Finished, &TileOutputs)) {
-        let groups = self.matrix.groups();
-        let mut outputs = [0.0; TILE * GROUP];
-        self.each_tile(member, groups, |group, tile| {
-            let finished = self.tile(group, tile, &mut outputs);
-            sink(finished, &outputs);
+        let mut outputs = TileOutputs::default();
+        self.each_piece(member, self.matrix.groups(), |group, tiles| {
+            let group = self.group(group);
+            for tile in tiles {
+                let finished = group.tile(tile, &mut outputs);
+                sink(finished, &outputs);
+            }
         });
     }
 
@@ -108,26 +112,34 @@ impl Product<'_> {
         mut sink: impl FnMut(Finished, &TileOutputs, &TileOutputs),
     ) {
         let half = self.matrix.groups() / 2;
-        let (mut first, mut second) = ([0.0; TILE * GROUP], [0.0; TILE * GROUP]);
-        self.each_tile(member, half, |group, tile| {
-            let finished = self.tile(group, tile, &mut first);
-            self.tile(group + half, tile, &mut second);
-            sink(finished, &first, &second);
+        let [mut first, mut second] = <[TileOutputs; 2]>::default();
+        self.each_piece(member, half, |group, tiles| {
+            let groups = [group, group + half].map(|group| self.group(group));
+            for tile in tiles {
+                let finished = groups[0].tile(tile, &mut first);
+                groups[1].tile(tile, &mut second);
+                sink(finished, &first, &second);
+            }
         });
     }
 
     /// Computes all outputs of one tile on this thread alone, without waiting for the others.
     pub(crate) fn run_tile(&self, tile: usize, mut sink: impl FnMut(Finished, &TileOutputs)) {
-        let mut outputs = [0.0; TILE * GROUP];
+        let mut outputs = TileOutputs::default();
         for group in 0..self.matrix.groups() {
-            let finished = self.tile(group, tile, &mut outputs);
+            let finished = self.group(group).tile(tile, &mut outputs);
             sink(finished, &outputs);
         }
     }
 
-    /// Shares groups and tiles out. A piece is some groups against some tiles; where there
+    /// Shares groups and tiles out. A piece is one group against some tiles; where there
     /// are too few groups to go round, the tiles are cut finer.
-    fn each_tile(&self, member: &Member<'_>, groups: usize, mut work: impl FnMut(usize, usize)) {
+    fn each_piece(
+        &self,
+        member: &Member<'_>,
+        groups: usize,
+        mut work: impl FnMut(usize, Range<usize>),
+    ) {
         let tiles = self.input.tiles();
         let wanted = member.count() * PIECES;
         let cuts = (member.count() * CUTS).div_ceil(groups.max(1)).min(tiles);
@@ -135,17 +147,15 @@ impl Product<'_> {
         let units = groups * tiles.div_ceil(chunk);
         member.share(units, units.div_ceil(wanted).max(1), |start, end| {
             for unit in start..end {
-                let (first, group) = (unit / groups * chunk, unit % groups);
-                for tile in first..(first + chunk).min(tiles) {
-                    work(group, tile);
-                }
+                let first = unit / groups * chunk;
+                work(unit % groups, first..(first + chunk).min(tiles));
             }
         });
     }
 
-    /// Computes a tile's outputs; rows that it does not have are left as they were.
-    fn tile(&self, group: usize, tile: usize, outputs: &mut TileOutputs) -> Finished {
-        let rows = self.input.width(tile);
+    /// What is the same for all tiles of a group.
+    #[inline]
+    fn group(&self, group: usize) -> Group<'_> {
         use ActivationBits::{Eight, Sixteen};
         let kernels = match (&self.matrix.data, self.input.form) {
             (Data::Four { .. }, Form::Quantised(Eight)) => &self.kernels.four,
@@ -156,33 +166,55 @@ impl Product<'_> {
             _ => unreachable!("activations were laid out for the matrix"),
         };
         debug_assert_eq!(self.matrix.blocks(), self.input.blocks);
+        let factor = self.low_rank.and_then(|(low_rank, _)| low_rank.factor(group));
         let weights = GroupWeights::of(self.matrix, group);
+        Group { product: self, kernels, weights, output: group * GROUP, factor }
+    }
+}
+
+/// 16 outputs of a product.
+struct Group<'a> {
+    product: &'a Product<'a>,
+    /// By the rows of a tile.
+    kernels: &'static [TileKernel; TILE],
+    weights: GroupWeights,
+    output: usize,
+    factor: Option<GroupFactor<'a>>,
+}
+
+impl Group<'_> {
+    /// Computes a tile's outputs; rows that it does not have are left as they were.
+    #[inline]
+    fn tile(&self, tile: usize, outputs: &mut TileOutputs) -> Finished {
+        let input = &self.product.input;
+        let (row, rows) = (tile * TILE, input.width(tile));
         // SAFETY: weights and activations have the same blocks, the kernel is for the tile's
         // width, and `Kernels::of` has checked the instruction set.
-        unsafe {
-            kernels[rows - 1](&weights, &self.input.tile(tile), self.input.blocks, outputs);
+        unsafe { self.kernels[rows - 1](&self.weights, &input.tile(tile), input.blocks, outputs) };
+        if let Some(factor) = &self.factor {
+            self.add(factor, row, rows, outputs);
         }
-        let finished = Finished { output: group * GROUP, row: tile * TILE, rows };
-        if let Some((low_rank, u)) = &self.low_rank {
-            let (factor, b) = low_rank.factor(group);
-            if factor.rank > 0 {
-                // SAFETY: `u` holds `width` values for each row, of which the factor uses
-                // `rank` from `from` on.
-                unsafe {
-                    let u = u.at(finished.row * low_rank.width() + factor.from);
-                    let (stride, out) = (low_rank.width(), outputs.as_mut_ptr());
-                    let (kernels, rank) = (self.kernels, factor.rank);
-                    match b {
-                        SecondFactor::Half(b) => {
-                            (kernels.add_low_rank_half)(b, u, stride, rank, rows, out);
-                        }
-                        SecondFactor::Single(b) => {
-                            (kernels.add_low_rank_single)(b, u, stride, rank, rows, out);
-                        }
-                    }
+        Finished { output: self.output, row, rows }
+    }
+
+    /// Adds the low-rank product to the outputs of `rows` rows from `row` on.
+    #[inline]
+    fn add(&self, factor: &GroupFactor<'_>, row: usize, rows: usize, outputs: &mut TileOutputs) {
+        let Product { kernels, low_rank, .. } = self.product;
+        let Some((low_rank, values)) = low_rank else { return };
+        let (stride, rank, out) = (low_rank.width(), factor.rank, outputs.as_mut_ptr());
+        // SAFETY: there are `stride` values for each row, of which the factor uses `rank` from
+        // `from` on; its second factor has `rank` times 16.
+        unsafe {
+            let values = values.at(row * stride + factor.from);
+            match factor.b {
+                SecondFactor::Half(b) => {
+                    (kernels.add_low_rank_half)(b.as_ptr(), values, stride, rank, rows, out);
+                }
+                SecondFactor::Single(b) => {
+                    (kernels.add_low_rank_single)(b.as_ptr(), values, stride, rank, rows, out);
                 }
             }
         }
-        finished
     }
 }

@@ -183,8 +183,11 @@ pub(crate) unsafe fn add_low_rank<V: Lanes, E: Element>(
     rows: usize,
     out: *mut f32,
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise; a prefetch may have any address.
     unsafe {
+        // The next group's factor comes right behind, and has the time of that group's product.
+        let factor = rank * GROUP;
+        V::prefetch(b.wrapping_add(factor).cast(), factor * size_of::<E>());
         let mut row = 0;
         while row + LOW_RANK_ROWS[0] <= rows {
             let (u, out) = (u.add(row * stride), out.add(row * GROUP));

@@ -220,7 +220,7 @@ impl<'a> Pass<'a> {
         self.normalise(member, &layer.mlp_norm, stream, addition);
         let low_rank = addition.map(|addition| (addition, self.low_rank(member)));
         let product = Product { kernels, matrix: &layer.gate_up, input: stream, low_rank };
-        let mut outputs = [0.0; TILE * GROUP];
+        let mut outputs = TileOutputs::default();
         product.run_pairs(member, |tile, gates, values| {
             for row in 0..tile.rows {
                 let at = row * GROUP;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// How far ahead of a kernel its weights are fetched.
-const PREFETCH_BYTES: usize = 2048;
+const PREFETCH_BYTES: usize = 4096;
 
 /// Blocks that a kernel sums side by side: a product waits for the one before of its sum, and
 /// those of eight rows alone are too few to fill the time.
@@ -228,7 +228,7 @@ pub(super) unsafe fn load(bytes: *const u8, index: usize) -> __m512i {
     // SAFETY: the callers' offsets lie within the block; a prefetch may have any address.
     unsafe {
         let bytes = bytes.add(index * 64);
-        _mm_prefetch::<_MM_HINT_T0>(bytes.wrapping_add(PREFETCH_BYTES).cast());
+        _mm_prefetch::<_MM_HINT_T1>(bytes.wrapping_add(PREFETCH_BYTES).cast());
         _mm512_loadu_si512(bytes.cast())
     }
 }

@@ -19,6 +19,8 @@ pub(crate) mod portable_wide;
 #[cfg(test)]
 mod tests;
 
+use std::ops::{Deref, DerefMut};
+
 use half::f16;
 
 pub(crate) use dense::dense;
@@ -28,8 +30,30 @@ use crate::{
     matrix::{BLOCK, Data, EIGHT_BYTES, FOUR_BYTES, GROUP, Matrix},
 };
 
-/// Outputs of one tile: 16 for each row, row after row.
-pub(crate) type TileOutputs = [f32; TILE * GROUP];
+/// Outputs of one tile: 16 for each row, row after row, each row in a cache line of its own: what
+/// crosses one comes back late to those who add to it.
+#[repr(C, align(64))]
+pub(crate) struct TileOutputs([f32; TILE * GROUP]);
+
+impl Default for TileOutputs {
+    fn default() -> Self {
+        Self([0.0; TILE * GROUP])
+    }
+}
+
+impl Deref for TileOutputs {
+    type Target = [f32; TILE * GROUP];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for TileOutputs {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
 
 /// A kernel: the group's weights, the rows, the blocks of a row, and the outputs.
 ///
