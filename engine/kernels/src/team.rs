@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{
-            AtomicBool, AtomicUsize,
+            AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
         },
     },
@@ -53,9 +53,15 @@ struct Shared {
     wake: Condvar,
     arrived: AtomicUsize,
     phase: AtomicUsize,
-    /// The number of the next unclaimed piece of even and of odd phases.
-    claims: [AtomicUsize; 2],
+    /// What is taken of each member's part, in even and in odd phases.
+    claims: [Vec<Claim>; 2],
 }
+
+/// How much of a member's part is taken: from the front by itself in the lower half, from the
+/// back by others in the upper. In a cache line of its own, since mostly one thread writes it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Claim(AtomicU64);
 
 // SAFETY: `job` is written only by the thread that holds `busy`, while no member runs, and
 // read only between the raise of `epoch` and the fall of `running` to zero.
@@ -96,7 +102,7 @@ impl Team {
             wake: Condvar::new(),
             arrived: AtomicUsize::new(0),
             phase: AtomicUsize::new(0),
-            claims: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            claims: std::array::from_fn(|_| (0..size.max(1)).map(|_| Claim::default()).collect()),
         });
         let mut team = Self { shared, threads: Vec::new(), busy: Mutex::new(()) };
         for index in 1..team.size() {
@@ -121,7 +127,7 @@ impl Team {
         let shared = &*self.shared;
         shared.broken.store(false, Relaxed);
         shared.arrived.store(0, Relaxed);
-        shared.claims.iter().for_each(|claim| claim.store(0, Relaxed));
+        shared.claims.iter().flatten().for_each(Claim::clear);
         shared.running.store(shared.size - 1, Relaxed);
         // SAFETY: no member runs, and `busy` is held. The lifetime is stretched, but no
         // member uses the job after `running` has fallen to zero, which is awaited below.
@@ -211,33 +217,52 @@ impl Shared {
     }
 }
 
+impl Claim {
+    fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// Takes half of what is left of `len`, at least `least`, from the front or from the back:
+    /// where it starts and how long it is.
+    fn take(&self, len: usize, least: usize, from_back: bool) -> Option<(usize, usize)> {
+        let mut taken = self.0.load(Relaxed);
+        loop {
+            let (front, back) = (taken as u32, (taken >> 32) as u32);
+            let left = len - front as usize - back as usize;
+            if left == 0 {
+                return None;
+            }
+            let piece = left.div_ceil(2).max(least).min(left);
+            let start = if from_back { len - back as usize - piece } else { front as usize };
+            let more = if from_back { (piece as u64) << 32 } else { piece as u64 };
+            match self.0.compare_exchange_weak(taken, taken + more, Relaxed, Relaxed) {
+                Ok(_) => return Some((start, piece)),
+                Err(now) => taken = now,
+            }
+        }
+    }
+}
+
 impl Member<'_> {
     /// Threads that go through the pass.
     pub(crate) fn count(&self) -> usize {
         self.shared.size
     }
 
-    /// Shares `0..total` out and waits until all is done. Pieces shrink with what is left,
-    /// down to `least` ("guided self-scheduling", Polychronopoulos and Kuck 1987): large ones
-    /// cost few claims, and small ones at the end let nobody wait for long.
+    /// Shares `0..total` out and waits until all is done. Every member begins at the front of a
+    /// part of its own, so that it reads memory in order, as processors fetch it ahead; who has
+    /// done his takes from the back of another's. Pieces shrink with what is left of a part, down
+    /// to `least` ("guided self-scheduling", Polychronopoulos and Kuck 1987): large ones cost few
+    /// claims, and small ones at the end let nobody wait for long.
     /// Every member calls it, in the same order, with the same numbers.
     pub(crate) fn share(&self, total: usize, least: usize, mut work: impl FnMut(usize, usize)) {
-        let claim = &self.shared.claims[self.phase.get() & 1];
-        let end = |start: usize| {
-            let piece = (total - start).div_ceil(2 * self.count()).max(least);
-            (start + piece).min(total)
-        };
-        // Which piece starts here: all members cut alike.
-        let (mut number, mut start) = (0, 0);
-        loop {
-            let claimed = claim.fetch_add(1, Relaxed);
-            while number < claimed && start < total {
-                (number, start) = (number + 1, end(start));
+        let (claims, count) = (&self.shared.claims[self.phase.get() & 1], self.count());
+        for turn in 0..count {
+            let owner = (self.index + turn) % count;
+            let (first, end) = (total * owner / count, total * (owner + 1) / count);
+            while let Some((start, len)) = claims[owner].take(end - first, least, turn > 0) {
+                work(first + start, first + start + len);
             }
-            if start >= total {
-                break;
-            }
-            work(start, end(start));
         }
         self.wait();
     }
@@ -251,7 +276,7 @@ impl Member<'_> {
         let phase = self.phase.get();
         self.phase.set(phase + 1);
         if shared.size == 1 {
-            shared.claims[(phase + 1) & 1].store(0, Relaxed);
+            shared.claims[(phase + 1) & 1].iter().for_each(Claim::clear);
             return;
         }
         let before = shared.phase.load(Acquire);
@@ -259,7 +284,7 @@ impl Member<'_> {
             shared.arrived.store(0, Relaxed);
             // The next phase's claims were last used in the phase before this one, which
             // all have left.
-            shared.claims[(phase + 1) & 1].store(0, Relaxed);
+            shared.claims[(phase + 1) & 1].iter().for_each(Claim::clear);
             shared.phase.store(before.wrapping_add(1), Release);
             return;
         }

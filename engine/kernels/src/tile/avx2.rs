@@ -6,7 +6,7 @@
 
 use std::{arch::x86_64::*, hint::black_box};
 
-use super::{GroupWeights, TileOutputs, avx2_rows::narrow_four_by_four};
+use super::{GroupWeights, TileOutputs, avx2_rows};
 use crate::{
     activations::Slot,
     matrix::{BLOCK, EIGHT_BYTES, FOUR_BYTES, GROUP},
@@ -17,16 +17,17 @@ pub(super) const STEP: usize = 4;
 /// How far ahead of a single row's kernel its weights are fetched.
 pub(super) const PREFETCH_BYTES: usize = 1024;
 
-/// Runs `$part::<M, rows>(.., first, ..)` for every row of a tile of `$m`.
+/// Runs a step's block for every row of a tile of `$m`: `$four_rows` for four at a time, and
+/// `$part::<M, rows>` for those left.
 macro_rules! in_steps {
-    ($m:ident, $part:ident, $($argument:expr),+) => {{
+    ($m:ident, $four_rows:expr, $part:ident, $step:ident, $out:ident) => {{
         let mut first = 0;
         while first < $m {
             match $m - first {
-                1 => $part::<$m, 1>(first, $($argument),+),
-                2 => $part::<$m, 2>(first, $($argument),+),
-                3 => $part::<$m, 3>(first, $($argument),+),
-                _ => $part::<$m, STEP>(first, $($argument),+),
+                1 => $part::<$m, 1>(first, $step, $out),
+                2 => $part::<$m, 2>(first, $step, $out),
+                3 => $part::<$m, 3>(first, $step, $out),
+                _ => $four_rows(first, $step, $out),
             }
             first += STEP;
         }
@@ -63,7 +64,7 @@ pub(crate) unsafe fn four<const M: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             fetch_ahead::<M>(weights.quants.add(block * FOUR_BYTES), FOUR_BYTES);
-            in_steps!(M, four_part, step, out);
+            in_steps!(M, avx2_rows::four::<M>, four_part, step, out);
         }
     }
 }
@@ -83,13 +84,8 @@ unsafe fn four_part<const M: usize, const S: usize>(
         let values = step.rows.quants.add(step.block * BLOCK * M + first * 4);
         // A pair of products is at most 2 * 15 * 127; eight of them fit 16 bits.
         let mut sums = [[_mm256_setzero_si256(); 2]; S];
-        match sums.first_chunk_mut() {
-            Some(sums) => narrow_four_by_four::<M>(bytes, values, sums),
-            None => {
-                for quad in 0..step.loads {
-                    four_quads::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
-                }
-            }
+        for quad in 0..step.loads {
+            four_quads::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
         }
         // A loop: closures in closures are calls, and keep the sums out of registers.
         for sums in &mut sums {
@@ -142,7 +138,7 @@ pub(crate) unsafe fn eight<const M: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             fetch_ahead::<M>(weights.quants.add(block * EIGHT_BYTES), EIGHT_BYTES);
-            in_steps!(M, eight_part, step, out);
+            in_steps!(M, eight_part::<M, STEP>, eight_part, step, out);
         }
     }
 }

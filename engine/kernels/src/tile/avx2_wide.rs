@@ -9,7 +9,7 @@ use std::{arch::x86_64::*, hint::black_box};
 use super::{
     GroupWeights, TileOutputs,
     avx2::{STEP, Step, add_scaled, broadcast, fetch_ahead, in_steps, load_pair},
-    avx2_rows::{eight_by_four, four_by_four},
+    avx2_rows,
 };
 use crate::{
     activations::Slot,
@@ -34,7 +34,7 @@ pub(crate) unsafe fn four<const M: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             fetch_ahead::<M>(weights.quants.add(block * FOUR_BYTES), FOUR_BYTES);
-            in_steps!(M, four_part, step, out);
+            in_steps!(M, avx2_rows::four_wide::<M>, four_part, step, out);
         }
     }
 }
@@ -52,13 +52,8 @@ unsafe fn four_part<const M: usize, const S: usize>(
         let values = step.rows.quants.add(step.block * BLOCK * 2 * M + first * 8);
         // A block's sum is at most 32 * 15 * 32767.
         let mut sums = [[_mm256_setzero_si256(); 2]; S];
-        match sums.first_chunk_mut() {
-            Some(sums) => four_by_four::<M>(bytes, values, sums),
-            None => {
-                for quad in 0..step.loads {
-                    four_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
-                }
-            }
+        for quad in 0..step.loads {
+            four_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
         }
         add_scaled::<M, S, true>(first, step, &sums, out);
     }
@@ -82,7 +77,7 @@ pub(crate) unsafe fn eight<const M: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             fetch_ahead::<M>(weights.quants.add(block * EIGHT_BYTES), EIGHT_BYTES);
-            in_steps!(M, eight_part, step, out);
+            in_steps!(M, avx2_rows::eight_wide::<M>, eight_part, step, out);
         }
     }
 }
@@ -104,13 +99,8 @@ unsafe fn eight_part<const M: usize, const S: usize>(
             let centre = step.rows.centres.add(step.block * M + first + row).read();
             [_mm256_set1_epi32(centre); 2]
         });
-        match sums.first_chunk_mut() {
-            Some(sums) => eight_by_four::<M>(bytes, values, sums),
-            None => {
-                for quad in 0..step.loads {
-                    eight_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
-                }
-            }
+        for quad in 0..step.loads {
+            eight_pairs::<M, S>(load_pair::<M>(bytes, quad), values, quad, &mut sums);
         }
         add_scaled::<M, S, false>(first, step, &sums, out);
     }
