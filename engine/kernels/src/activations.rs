@@ -27,17 +27,27 @@ pub enum ActivationBits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Integers in blocks of 32 with a scale each.
-    Quantised(ActivationBits),
+    Quantised(Integers),
     /// f32.
     Dense,
 }
 
-impl ActivationBits {
+/// How finely activations are rounded, and how they lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Integers {
+    Eight,
+    /// The integers of int8 laid out as int16, for kernels that are faster so: the products are
+    /// the same.
+    EightInSixteen,
+    Sixteen,
+}
+
+impl Integers {
     /// Bytes of an integer.
     pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Eight => 1,
-            Self::Sixteen => 2,
+            Self::EightInSixteen | Self::Sixteen => 2,
         }
     }
 }
@@ -45,7 +55,7 @@ impl ActivationBits {
 /// A matrix of activations, `[rows, columns]`.
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
-    /// int8 or int16, in blocks of 32 with a scale: `a = scale * q`. Of a quad of int16 the
+    /// Integers in blocks of 32 with a scale: `a = scale * q`. Of a quad that lies as int16 the
     /// middle two change places: pairs that the kernels multiply together lie together.
     quants: Buffer<i8>,
     /// The scale of each block.
@@ -88,8 +98,8 @@ impl Activations {
     pub(crate) fn ensure(&mut self, rows: usize, columns: usize, form: Form) {
         let blocks = columns.div_ceil(BLOCK);
         match form {
-            Form::Quantised(bits) => {
-                self.quants.ensure(rows * blocks * BLOCK * bits.bytes());
+            Form::Quantised(integers) => {
+                self.quants.ensure(rows * blocks * BLOCK * integers.bytes());
                 self.scales.ensure(rows * blocks);
                 self.centres.ensure(rows * blocks);
                 self.sums.ensure(rows * blocks);
@@ -105,7 +115,7 @@ impl Activations {
     pub(crate) fn layout(&mut self, rows: usize, columns: usize, form: Form) -> Layout {
         let blocks = columns.div_ceil(BLOCK);
         let room = match form {
-            Form::Quantised(bits) => self.quants.len() / bits.bytes(),
+            Form::Quantised(integers) => self.quants.len() / integers.bytes(),
             Form::Dense => self.dense.len(),
         };
         assert!(rows * blocks * BLOCK <= room, "activations fit their buffer");
@@ -143,7 +153,7 @@ impl Layout {
             let scale = first * self.blocks;
             let value = scale * BLOCK;
             let (value, scale, dense) = match self.form {
-                Form::Quantised(bits) => (value * bits.bytes(), scale, 0),
+                Form::Quantised(integers) => (value * integers.bytes(), scale, 0),
                 Form::Dense => (0, 0, value),
             };
             Slot {
@@ -165,7 +175,7 @@ impl Layout {
         // SAFETY: the row lies within its tile.
         unsafe {
             let (quad, scale, dense) = match self.form {
-                Form::Quantised(bits) => (lane * 4 * bits.bytes(), lane, 0),
+                Form::Quantised(integers) => (lane * 4 * integers.bytes(), lane, 0),
                 Form::Dense => (0, 0, lane),
             };
             Slot {
@@ -190,18 +200,15 @@ impl Kernels {
         let rows = input.width(tile);
         // SAFETY: the caller's promise; `Kernels::of` has checked the instructions.
         unsafe {
-            if let (Form::Quantised(bits), Some(quantisers)) = (input.form, self.quantise_tiles)
-                && rows > 1
-                && width.is_multiple_of(BLOCK)
-            {
-                let quantise = quantisers[usize::from(bits == ActivationBits::Sixteen)];
+            let (rounder, lay) = match input.form {
+                Form::Quantised(Integers::Eight) => (self.quantise_tiles[0], self.quantise),
+                Form::Quantised(Integers::EightInSixteen) => (None, self.quantise_widened),
+                Form::Quantised(Integers::Sixteen) => (self.quantise_tiles[1], self.quantise_wide),
+                Form::Dense => (None, self.spread),
+            };
+            if let Some(quantise) = rounder.filter(|_| rows > 1 && width.is_multiple_of(BLOCK)) {
                 return quantise(values, width, width / BLOCK, &input.tile(tile));
             }
-            let lay = match input.form {
-                Form::Quantised(ActivationBits::Eight) => self.quantise,
-                Form::Quantised(ActivationBits::Sixteen) => self.quantise_wide,
-                Form::Dense => self.spread,
-            };
             for row in 0..rows {
                 lay(values.add(row * width), width, &input.row(tile * TILE + row));
             }

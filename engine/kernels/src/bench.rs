@@ -3,8 +3,8 @@
 use half::f16;
 
 use crate::{
-    ActivationBits, Isa,
-    activations::{Activations, Form, TILE},
+    Isa,
+    activations::{Activations, Form, Integers, TILE},
     attention::{ATTENTION_ROWS, AttentionTile},
     buffer::Buffer,
     kernels::Kernels,
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Activations as thoughts have them.
-const FORM: Form = Form::Quantised(ActivationBits::Sixteen);
+const FORM: Form = Form::Quantised(Integers::Sixteen);
 
 /// Memory that the kernels of one instruction set run on.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     ActivationBits, Isa, Team,
-    activations::{Activations, Form, Layout, TILE},
+    activations::{Activations, Form, Integers, Layout, TILE},
     adapter::{GroupFactor, LowRank, SecondFactor},
     buffer::Shared,
     kernels::Kernels,
@@ -61,7 +61,7 @@ impl Matrix {
         if count == 0 {
             return products;
         }
-        let form = if self.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
+        let form = kernels.form(bits, self.precision());
         let mut activations = Activations::default();
         activations.ensure(count, columns, form);
         let input = activations.layout(count, columns, form);
@@ -156,12 +156,16 @@ impl Product<'_> {
     /// What is the same for all tiles of a group.
     #[inline]
     fn group(&self, group: usize) -> Group<'_> {
-        use ActivationBits::{Eight, Sixteen};
+        use Integers::{Eight, EightInSixteen, Sixteen};
         let kernels = match (&self.matrix.data, self.input.form) {
             (Data::Four { .. }, Form::Quantised(Eight)) => &self.kernels.four,
-            (Data::Four { .. }, Form::Quantised(Sixteen)) => &self.kernels.four_wide,
+            (Data::Four { .. }, Form::Quantised(EightInSixteen | Sixteen)) => {
+                &self.kernels.four_wide
+            }
             (Data::Eight { .. }, Form::Quantised(Eight)) => &self.kernels.eight,
-            (Data::Eight { .. }, Form::Quantised(Sixteen)) => &self.kernels.eight_wide,
+            (Data::Eight { .. }, Form::Quantised(EightInSixteen | Sixteen)) => {
+                &self.kernels.eight_wide
+            }
             (Data::Dense { .. }, Form::Dense) => &self.kernels.dense,
             _ => unreachable!("activations were laid out for the matrix"),
         };

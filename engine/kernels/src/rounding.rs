@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 
 use crate::{
     activations::{Slot, TILE},
+    kernels::TileQuantiser,
     matrix::BLOCK,
 };
 
@@ -16,8 +17,7 @@ use crate::{
 /// # Safety
 /// Rows hold whole blocks, and the slot is a tile of as many rows of quantised activations; the
 /// instruction set is there.
-pub(crate) const QUANTISERS: [unsafe fn(*const f32, usize, usize, &Slot); 2] =
-    [quantise, quantise_wide];
+pub(crate) const QUANTISERS: [Option<TileQuantiser>; 2] = [Some(quantise), Some(quantise_wide)];
 
 /// A block of eight rows as integers, half after half, and each row's scale.
 struct Rounded {

@@ -84,6 +84,26 @@ impl Quant for i16 {
     }
 }
 
+/// An int8 that lies as int16 does.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(transparent)]
+pub(crate) struct Widened(i16);
+
+impl Quant for Widened {
+    const LIMIT: f32 = i8::LIMIT;
+
+    #[inline(always)]
+    unsafe fn store<V: Lanes>(values: V, to: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe { values.store_words(to.cast()) }
+    }
+
+    #[inline(always)]
+    fn order([first, second, third, fourth]: [Self; 4]) -> [Self; 4] {
+        [first, third, second, fourth]
+    }
+}
+
 /// Quantises a row of `count` values to integers in blocks of 32, each with the scale that
 /// takes its largest value to the largest integer. What is missing of the last block counts as zero.
 ///

@@ -161,7 +161,7 @@ impl Decoder {
 
     /// What the layers' inputs are made of.
     fn form(&self, activations: ActivationBits) -> Form {
-        if self.weights.is_quantised() { Form::Quantised(activations) } else { Form::Dense }
+        self.kernels.form(activations, self.weights.precision())
     }
 
     fn adapter_fit(&self) -> Fit {

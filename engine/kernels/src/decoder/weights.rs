@@ -1,6 +1,6 @@
 //! Shapes and packed weights of a decoder.
 
-use crate::{KernelError, Matrix};
+use crate::{KernelError, Matrix, Precision};
 
 /// Shapes and constants of a Llama-type decoder.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,16 @@ impl DecoderWeights {
         self.layers.first().is_some_and(|layer| layer.qkv.is_quantised())
     }
 
+    /// How the layers are packed: the least of their matrices.
+    pub(super) fn precision(&self) -> Precision {
+        let matrices = || self.layers.iter().flat_map(LayerWeights::matrices);
+        let all = |precision| matrices().all(|matrix| matrix.precision() == precision);
+        match [Precision::Dense, Precision::Eight].into_iter().find(|&precision| all(precision)) {
+            Some(precision) => precision,
+            None => Precision::Four,
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         let layers: usize = self.layers.iter().map(LayerWeights::bytes).sum();
         layers + self.embedding.bytes() + self.head.as_ref().map_or(0, Matrix::bytes)
@@ -108,8 +118,7 @@ impl DecoderWeights {
         }
         let is_quantised = self.is_quantised();
         for (index, layer) in self.layers.iter().enumerate() {
-            let LayerWeights { qkv, output, gate_up, down, .. } = layer;
-            if [qkv, output, gate_up, down].iter().any(|m| m.is_quantised() != is_quantised) {
+            if layer.matrices().iter().any(|matrix| matrix.is_quantised() != is_quantised) {
                 return wrong(&format!("f32 beside quantised weights in layer {index}"));
             }
             let layer_fits = fits(&layer.qkv, &[queries, keys, keys], shape.hidden)
@@ -127,8 +136,11 @@ impl DecoderWeights {
 }
 
 impl LayerWeights {
+    fn matrices(&self) -> [&Matrix; 4] {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+    }
+
     fn bytes(&self) -> usize {
-        let Self { qkv, output, gate_up, down, .. } = self;
-        [qkv, output, gate_up, down].into_iter().map(Matrix::bytes).sum()
+        self.matrices().into_iter().map(Matrix::bytes).sum()
     }
 }

@@ -108,6 +108,15 @@ impl Matrix {
         !matches!(self.data, Data::Dense { .. })
     }
 
+    /// How it is packed.
+    pub(crate) fn precision(&self) -> Precision {
+        match self.data {
+            Data::Four { .. } => Precision::Four,
+            Data::Eight { .. } => Precision::Eight,
+            Data::Dense { .. } => Precision::Dense,
+        }
+    }
+
     pub(crate) fn groups(&self) -> usize {
         self.parts.iter().map(|rows| rows.div_ceil(GROUP)).sum()
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     ActivationBits, BlockFormat, Isa, Matrix, Precision, Source,
-    activations::{Activations, Form},
+    activations::Activations,
     fixture::{Random, q4_1_rows},
     kernels::Kernels,
 };
@@ -16,7 +16,7 @@ fn multiply(isa: Isa, bits: ActivationBits, matrix: &Matrix, values: &[f32]) -> 
     let columns = matrix.columns();
     let rows = values.len() / columns;
     let mut activations = Activations::default();
-    let form = if matrix.is_quantised() { Form::Quantised(bits) } else { Form::Dense };
+    let form = kernels.form(bits, matrix.precision());
     activations.ensure(rows, columns, form);
     let input = activations.layout(rows, columns, form);
     for (tile, values) in values.chunks(TILE * columns).enumerate() {
