@@ -8,7 +8,8 @@
 # Python 3.11 or later, a C++ compiler, pip's network access and about 8 GiB of disk. What
 # is there already is kept; a changed pin, or another processor, builds anew.
 #
-# JOBS=N sets how many compilers run at once (default: all cores).
+# JOBS=N sets how many compilers run at once (default: all cores). INSTRUCTIONS=avx2 builds for
+# AVX2 on a processor that has more, for `twn-bench encoder --instructions avx2 --peers FOLDER`.
 # TWN_PEER_PIP_ARGS adds arguments to pip, for example a find-links folder.
 set -euo pipefail
 
@@ -51,9 +52,17 @@ fetch_sources() {
     tar -xzf "$peers"/sources/llama_cpp_python-*.tar.gz -C "$peers/sources"
 }
 
+case ${INSTRUCTIONS:-all} in
+all) instructions=(-DGGML_NATIVE=ON) ;;
+avx2)
+    instructions=(-DGGML_NATIVE=OFF)
+    for name in SSE42 AVX AVX2 FMA F16C BMI2; do instructions+=("-DGGML_$name=ON"); done
+    ;;
+*) say "INSTRUCTIONS is ${INSTRUCTIONS}, not avx2"; exit 2 ;;
+esac
 build_flags=(
     -DCMAKE_BUILD_TYPE=Release
-    -DGGML_NATIVE=ON
+    "${instructions[@]}"
     -DLLAVA_BUILD=OFF
     -DLLAMA_BUILD_TOOLS=OFF
 )
@@ -76,7 +85,7 @@ import json, pathlib, re, subprocess, sys
 build, *flags = sys.argv[1:]
 cache = dict(re.findall(r"^(\w+):\w+=(.*)$", pathlib.Path(build, "CMakeCache.txt").read_text(), re.M))
 compiler = subprocess.run([cache["CMAKE_CXX_COMPILER"], "--version"], capture_output=True, text=True)
-kept = ("GGML_NATIVE", "GGML_OPENMP", "GGML_LLAMAFILE", "GGML_CPU_REPACK", "GGML_BLAS", "GGML_LTO")
+kept = ("GGML_NATIVE", "GGML_AVX2", "GGML_AVX512", "GGML_OPENMP", "GGML_LLAMAFILE", "GGML_CPU_REPACK", "GGML_BLAS", "GGML_LTO")
 print(json.dumps({
     "compiler": compiler.stdout.splitlines()[0],
     "flags": flags,

@@ -36,6 +36,8 @@ pub(crate) struct PeerCommand {
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    /// Variables beside those of this process.
+    pub(crate) variables: &'static [(&'static str, &'static str)],
     /// Files that must be there before it can start.
     pub(crate) needs: Vec<PathBuf>,
     /// The command that makes what is missing.
@@ -101,6 +103,7 @@ impl Peer {
         }
         let started = Command::new(&command.program)
             .args(&command.arguments)
+            .envs(command.variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -259,6 +262,7 @@ mod tests {
             name: "fake".into(),
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
+            variables: &[],
             needs: Vec::new(),
             setup: "setup.sh".into(),
             answer_within,
@@ -328,6 +332,7 @@ mod tests {
             name: "fake".into(),
             program: "sh".into(),
             arguments: Vec::new(),
+            variables: &[],
             needs: vec!["/nowhere/model.gguf".into()],
             setup: "bench/peers/setup.sh".into(),
             answer_within: Duration::from_secs(1),

@@ -248,6 +248,7 @@ mod tests {
             name: "fake".into(),
             program: "sh".into(),
             arguments: vec!["-c".into(), script.into()],
+            variables: &[],
             needs: Vec::new(),
             setup: String::new(),
             answer_within: Duration::from_secs(30),

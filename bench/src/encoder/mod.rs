@@ -76,6 +76,7 @@ pub(crate) fn main(arguments: &EncoderArguments) -> anyhow::Result<()> {
     let mut machine = Machine {
         peers: options.peers.clone(),
         threads: options.threads,
+        isa: options.isa,
         model: options.model.clone(),
     };
     let report = measure(&options, &mut machine)?;
@@ -100,7 +101,7 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
     let here = Environment::capture(None);
     let load_average_before = contention::load_average();
     eprintln!("measuring the machine's limits");
-    let limits_before = Limits::measure(options.threads);
+    let limits_before = Limits::measure(options.threads, options.isa);
     eprintln!("loading the contestants");
     let mut field = Field::new(stable);
     field.assemble(&pairings)?;
@@ -112,7 +113,7 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
     let others_share = watch.and_then(|watch| watch.others_share());
 
     // Twice, since others may have used the machine at one of the two moments.
-    let limits = limits_before.or_higher(Limits::measure(options.threads));
+    let limits = limits_before.or_higher(Limits::measure(options.threads, options.isa));
     let mut rows = drive::rows(&pairings, &speeds, &costs, &limits);
     rows.extend(own_rows);
 

@@ -6,6 +6,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use glob::Pattern;
 
+use twn_encoder::Isa;
+
 use super::{drive::Rounds, own::Effort, texts};
 use crate::load::queries;
 
@@ -34,6 +36,10 @@ pub(crate) struct EncoderArguments {
     /// Threads of each contestant.
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,
+    /// Computes with these vector instructions, where the processor has more: portable, avx2 or
+    /// avx-512. llama.cpp must be set up for them: see bench/peers/setup.sh.
+    #[arg(long, value_name = "NAME")]
+    instructions: Option<String>,
     /// Our model [default: the default model in the home folder].
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
@@ -57,6 +63,7 @@ pub(crate) struct EncoderArguments {
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) threads: usize,
+    pub(crate) isa: Option<Isa>,
     pub(crate) model: Option<PathBuf>,
     pub(crate) peers: PathBuf,
     pub(crate) rounds: Rounds,
@@ -74,6 +81,10 @@ impl Options {
             (1..=MAX_THREADS).contains(&threads),
             "--threads {threads} is not 1 to {MAX_THREADS}"
         );
+        let find = |name: &String| {
+            Isa::find(name).with_context(|| format!("--instructions {name} is not to be had here"))
+        };
+        let isa = arguments.instructions.as_ref().map(find).transpose()?;
         let only = arguments.only.as_deref();
         let only = only.map(Pattern::new).transpose().context("--only is not a pattern")?;
         let mut texts = match &arguments.texts {
@@ -84,6 +95,7 @@ impl Options {
         Ok(Self {
             quick: arguments.quick,
             threads,
+            isa,
             model: arguments.model.clone(),
             peers: arguments.peers.clone(),
             rounds: Rounds {
@@ -145,7 +157,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for line in [["--repeat", "0"], ["--threads", "0"], ["--only", "***"], ["--texts", "/no"]] {
+        for line in [
+            ["--repeat", "0"],
+            ["--threads", "0"],
+            ["--only", "***"],
+            ["--texts", "/no"],
+            ["--instructions", "mmx"],
+        ] {
             assert!(options(&line).is_err(), "{line:?}");
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use twn_encoder::model;
+use twn_encoder::{Isa, model};
 
 use super::{
     contestant::{Contestant, Engine, Other, Ours, PeerContestant},
@@ -20,12 +20,22 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// The peers' programs, beside this program's sources.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 
+/// What keeps PyTorch, its own kernels and both libraries that it calls, to AVX2.
+const TORCH_ON_AVX2: &[(&str, &str)] = &[
+    ("ATEN_CPU_CAPABILITY", "avx2"),
+    ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+    ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
+];
+
 /// The contestants of a real run.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
     /// Made by setup.sh.
     pub(crate) peers: PathBuf,
     pub(crate) threads: usize,
+    /// What all contestants compute with; all that the processor has where absent. llama.cpp is
+    /// what the peers' folder was set up for.
+    pub(crate) isa: Option<Isa>,
     /// Ours; the default model where absent.
     pub(crate) model: Option<PathBuf>,
 }
@@ -50,6 +60,11 @@ impl Machine {
             name: other.to_string(),
             program: program.clone(),
             arguments: arguments.into(),
+            variables: if self.isa.is_some_and(|isa| isa.name() == "AVX2") {
+                TORCH_ON_AVX2
+            } else {
+                &[]
+            },
             needs: vec![program, script, model],
             setup: format!("bench/peers/setup.sh {}", self.peers.display()),
             answer_within: ANSWER_WITHIN,
@@ -67,7 +82,7 @@ impl Stable for Machine {
             Some(path) => path.clone(),
             None => model::ensure_default(&model::default_home()?)?,
         };
-        Ok(Some(Box::new(OurEngine::load(model, ours, self.threads)?)))
+        Ok(Some(Box::new(OurEngine::load(model, ours, self.threads, self.isa)?)))
     }
 }
 
@@ -77,7 +92,8 @@ mod tests {
 
     #[test]
     fn peers_that_are_not_set_up_say_how_to() {
-        let mut machine = Machine { peers: "/nowhere/peers".into(), threads: 2, model: None };
+        let mut machine =
+            Machine { peers: "/nowhere/peers".into(), threads: 2, isa: None, model: None };
         for other in [Other::LlamaCppQ4, Other::LlamaCppQ8, Other::Torch] {
             let message = machine.start_other(other).err().unwrap().to_string();
             assert!(
@@ -89,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_peers_programs_are_there() {
-        let machine = Machine { peers: "/nowhere/peers".into(), threads: 3, model: None };
+        let machine =
+            Machine { peers: "/nowhere/peers".into(), threads: 3, isa: None, model: None };
         for other in [Other::LlamaCppQ4, Other::LlamaCppQ8, Other::Torch] {
             let command = machine.command(other);
             assert!(command.needs[1].is_file(), "{}", command.needs[1].display());

@@ -240,7 +240,7 @@ fn a_failing_peer_is_named() {
     impl Stable for Broken {
         fn start_other(&mut self, _: Other) -> anyhow::Result<Box<dyn Contestant>> {
             let peers = PathBuf::from("/nowhere");
-            super::Machine { peers, threads: 2, model: None }.start_other(Other::Torch)
+            super::Machine { peers, threads: 2, isa: None, model: None }.start_other(Other::Torch)
         }
         fn load_ours(&mut self, _: Ours) -> anyhow::Result<Option<Box<dyn Engine>>> {
             Ok(None)

@@ -10,6 +10,7 @@ mod simd;
 use std::time::Instant;
 
 use serde::Serialize;
+use twn_encoder::Isa;
 
 use self::simd::Kernels;
 
@@ -36,13 +37,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Measures the limits of `threads` threads, in a second or two.
-    pub(crate) fn measure(threads: usize) -> Self {
-        let kernels = Kernels::detect();
+    /// Measures the limits of `threads` threads in a second or two, with all instructions that
+    /// the processor has or those given.
+    pub(crate) fn measure(threads: usize, isa: Option<Isa>) -> Self {
+        let kernels = isa.map_or(Kernels::detect(), Kernels::of);
         let arithmetic = |run: &(dyn Fn(u64) -> u64 + Sync)| {
             best_rate(threads, |_| run(ARITHMETIC_ROUNDS) as f64, &vec![(); threads])
         };
-        let f32_operations_per_s = f32_operations_per_s(threads);
+        let f32_operations_per_s = arithmetic(&|rounds| kernels.multiply_f32(rounds));
         let int16_operations_per_s = arithmetic(&|rounds| kernels.multiply_int16(rounds));
         let int8_operations_per_s = arithmetic(&|rounds| kernels.multiply_int8(rounds));
         // Written before it is read, so that every page is there.

@@ -3,6 +3,8 @@
 //! Each keeps twelve or more independent sums in registers, enough to hide the latency of
 //! the instruction, and returns how many operations it did.
 
+use twn_encoder::Isa;
+
 /// The widest instructions that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernels {
@@ -20,6 +22,18 @@ impl Kernels {
     /// The fastest that runs here.
     pub(crate) fn detect() -> Self {
         Self::all_supported()[0]
+    }
+
+    /// Those of the same instructions as ours; what is found here runs here.
+    pub(crate) fn of(isa: Isa) -> Self {
+        let wanted = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => Self::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Self::Avx2,
+            Isa::Portable => Self::Portable,
+        };
+        if Self::all_supported().contains(&wanted) { wanted } else { Self::Portable }
     }
 
     /// All that run here, the fastest first.

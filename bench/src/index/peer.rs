@@ -23,6 +23,7 @@ pub(super) fn start(python: &Path, script: &Path, name: &str) -> Result<Peer, Pe
         name: name.to_owned(),
         program: python.to_path_buf(),
         arguments: vec![script.into(), name.into()],
+        variables: &[],
         // One without a folder is found by the shell's path.
         needs: [script, python].into_iter().filter(|path| is_place(path)).map(Into::into).collect(),
         setup: "bench/peers/ann_setup.sh".to_owned(),

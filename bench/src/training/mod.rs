@@ -205,6 +205,7 @@ fn command(
             "--threads".into(),
             threads.to_string().into(),
         ],
+        variables: &[],
         needs: vec![program, SCRIPT.into(), model],
         setup: format!("bench/peers/setup.sh {}", arguments.peers.display()),
         answer_within: ANSWER_WITHIN,

@@ -52,6 +52,6 @@ pub use prompter::{Prompter, PrompterOptions};
 pub use queries::Queries;
 pub use template::{ChatTemplate, Message};
 pub use thought::ModelThought;
-pub use twn_kernels::keep_freed_memory;
+pub use twn_kernels::{Isa, keep_freed_memory};
 pub use twn_media::{Format, Media, MediaError, MediaKind};
 pub use usage::{EncodeTimings, Pressure, ThresholdSource, TokenCost, Usage};

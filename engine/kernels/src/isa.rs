@@ -37,6 +37,19 @@ impl Isa {
         found
     }
 
+    /// Finds one that this machine can run by its name, in any case: `portable`, `AVX2`, or
+    /// `AVX-512` for [`Self::Avx512`].
+    pub fn find(name: &str) -> Option<Self> {
+        let is_meant = |isa: &Self| match isa {
+            Self::Portable => name.eq_ignore_ascii_case("portable"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => name.eq_ignore_ascii_case("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => name.eq_ignore_ascii_case("avx-512"),
+        };
+        Self::available().into_iter().find(is_meant)
+    }
+
     /// Finds the fastest that this machine can run.
     pub fn best() -> Self {
         Self::available().pop().unwrap_or(Self::Portable)

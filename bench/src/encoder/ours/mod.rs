@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context;
 use serde_json::{Value, json};
 use twn_encoder::{
-    Content, EmbedKind, Embedder, EncodeInput, Encoder, LoadOptions, Thought, ThoughtOptions,
+    Content, EmbedKind, Embedder, EncodeInput, Encoder, Isa, LoadOptions, Thought, ThoughtOptions,
 };
 
 use super::contestant::{
@@ -28,6 +28,7 @@ const BATCH: usize = 32;
 pub(super) struct OurEngine {
     ours: Ours,
     threads: usize,
+    isa: Option<Isa>,
     model: PathBuf,
     speed: Speed,
     /// Loaded when first asked for, like the next.
@@ -41,9 +42,14 @@ impl OurEngine {
     ///
     /// # Errors
     /// Fails when the model can't be loaded.
-    pub(super) fn load(model: PathBuf, ours: Ours, threads: usize) -> anyhow::Result<Self> {
-        let speed = Speed::load(&model, ours, threads)?;
-        Ok(Self { ours, threads, model, speed, requests: None, thinker: None })
+    pub(super) fn load(
+        model: PathBuf,
+        ours: Ours,
+        threads: usize,
+        isa: Option<Isa>,
+    ) -> anyhow::Result<Self> {
+        let speed = Speed::load(&model, ours, threads, isa)?;
+        Ok(Self { ours, threads, isa, model, speed, requests: None, thinker: None })
     }
 
     fn encoder(&self) -> anyhow::Result<Encoder> {
@@ -57,6 +63,7 @@ impl OurEngine {
             precision,
             activations: self.ours.activations,
             threads: self.threads,
+            isa: self.isa,
             context_tokens: CONTEXT_TOKENS,
             ..LoadOptions::new(&self.model)
         };

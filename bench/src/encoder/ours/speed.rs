@@ -6,6 +6,7 @@ use std::{
 };
 
 use twn_encoder::{
+    Isa,
     backbone::{Backbone, FusedOptions, KvCache, PreparedLora, Span},
     model, open_device,
 };
@@ -22,7 +23,12 @@ pub(super) struct Speed {
 }
 
 impl Speed {
-    pub(super) fn load(model: &Path, ours: Ours, threads: usize) -> anyhow::Result<Self> {
+    pub(super) fn load(
+        model: &Path,
+        ours: Ours,
+        threads: usize,
+        isa: Option<Isa>,
+    ) -> anyhow::Result<Self> {
         let checkpoint = model::open(model)?;
         let (config, tensors) = (&checkpoint.config, checkpoint.tensors.as_ref());
         let precision = match ours.precision {
@@ -38,6 +44,7 @@ impl Speed {
                     precision,
                     activations,
                     threads,
+                    isa,
                     ..FusedOptions::new(CONTEXT_TOKENS)
                 };
                 Backbone::load_fused(config, tensors, &options)?

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::Device;
+use twn_kernels::Isa;
 
 use super::{Encoder, fingerprint::fingerprint, model::Model, prefix::PrefixCache};
 use crate::{
@@ -36,6 +37,8 @@ pub struct LoadOptions {
     pub activations: Activations,
     /// Threads of the fused pass; 0 takes one for each core.
     pub threads: usize,
+    /// Vector instructions of the fused pass; `None` takes the best that the machine has.
+    pub isa: Option<Isa>,
     /// The most tokens that prompt, thought and queries may have together.
     pub context_tokens: usize,
     /// Seed of fresh adapters.
@@ -52,6 +55,7 @@ impl LoadOptions {
             precision: Precision::Auto,
             activations: Activations::default(),
             threads: 0,
+            isa: None,
             context_tokens: 2048,
             seed: 0,
         }
@@ -130,6 +134,7 @@ fn load_backbone(
             precision: options.precision,
             activations: options.activations,
             threads: options.threads,
+            isa: options.isa,
             ..FusedOptions::new(options.context_tokens)
         };
         return Backbone::load_fused(config, tensors, &fused);
