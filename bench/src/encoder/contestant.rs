@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use twn_encoder::Activations;
 
+use super::ran::Ran;
 use crate::peer::{Peer, PeerCommand, PeerError};
 
 /// Something whose speed is measured.
@@ -68,8 +69,8 @@ pub(crate) struct Greedy {
 pub(crate) struct Reasoned {
     /// Until the last was answered.
     pub(crate) time: Duration,
-    /// Of all thoughts together.
-    pub(crate) tokens: u64,
+    /// All together.
+    pub(crate) ran: Ran,
 }
 
 /// How several requests are made.
@@ -84,6 +85,8 @@ pub(crate) enum Order {
 pub(crate) struct Cost {
     /// Of the linear layers, without the output head and attention.
     pub(crate) multiply_adds_per_token: u64,
+    /// Of the output head.
+    pub(crate) head_multiply_adds: u64,
     /// Weights read in one decoding step, the output head included.
     pub(crate) weight_bytes_per_step: u64,
     /// Keys and values read for each position before the token, all layers together.

@@ -24,6 +24,7 @@ mod options;
 mod ours;
 mod own;
 mod plan;
+mod ran;
 mod stable;
 #[cfg(test)]
 mod tests;
@@ -109,7 +110,7 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
 
     let speeds = field.race(&pairings, options.rounds)?;
     let costs = costs(&pairings, &mut field)?;
-    let own_rows = own::measure(&checks, &mut field, &options.effort)?;
+    let own_rows = own::measure(&checks, &mut field, &options.effort, &limits_before)?;
     let others_share = watch.and_then(|watch| watch.others_share());
 
     // Twice, since others may have used the machine at one of the two moments.

@@ -11,8 +11,12 @@ use super::{
     contestant::{Adapters, Engine, Greedy, Order, Ours, Precision},
     divergence::Divergence,
     drive::Field,
+    ran::Ran,
 };
-use crate::rows::{Row, Target};
+use crate::{
+    floor::Limits,
+    rows::{Row, Target},
+};
 
 const REASONED_REQUESTS: usize = 8;
 const THOUGHTS: usize = 4;
@@ -131,14 +135,16 @@ pub(crate) fn measure(
     checks: &[Check],
     field: &mut Field<'_>,
     effort: &Effort,
+    limits: &Limits,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut judge = Judge { field, effort, cosines: BTreeMap::new(), reference: None };
+    let mut judge = Judge { field, effort, limits, cosines: BTreeMap::new(), reference: None };
     checks.iter().map(|check| judge.row(*check).with_context(|| check.what())).collect()
 }
 
 struct Judge<'a, 'b> {
     field: &'a mut Field<'b>,
     effort: &'a Effort,
+    limits: &'a Limits,
     cosines: BTreeMap<Ours, Vec<f64>>,
     /// f32 is slow: it embeds and thinks once.
     reference: Option<Answers>,
@@ -160,10 +166,19 @@ impl Judge<'_, '_> {
         match check.kind {
             Kind::Concurrency => {
                 let repeat = self.effort.repeat;
-                let Concurrency { at_once, in_turn, tokens } =
-                    concurrency(self.engine(ours)?, repeat)?;
-                let note = format!("thoughts of {tokens:.1} tokens");
-                Ok(check.row(&at_once, &in_turn).with_note(note))
+                let engine = self.engine(ours)?;
+                let Concurrency { at_once, in_turn, ran } = concurrency(engine, repeat)?;
+                let cost = engine.cost();
+                let requests = REASONED_REQUESTS as f64;
+                let limit = |together| requests / ran.least_seconds(together, &cost, self.limits);
+                let (together, alone) = (limit(requests), limit(1.0));
+                let note = format!(
+                    "thoughts of {:.1} tokens; the limits alone: {together:.1} and {alone:.1}, {:.2}",
+                    ran.thought as f64 / requests,
+                    together / alone
+                );
+                let row = check.row(&at_once, &in_turn).with_note(note);
+                Ok(Row { floor_fraction: row.ours.map(|rate| rate / together), ..row })
             }
             Kind::Tail => {
                 let effort = self.effort;
@@ -227,17 +242,17 @@ impl Judge<'_, '_> {
     }
 }
 
-/// Requests a second at once and in turn, and the mean length of their thoughts.
+/// Requests a second at once and in turn, and what they ran.
 #[derive(Default)]
 struct Concurrency {
     at_once: Vec<f64>,
     in_turn: Vec<f64>,
-    tokens: f64,
+    ran: Ran,
 }
 
 /// Measures both, alternating; the first of each is not counted.
 fn concurrency(engine: &mut dyn Engine, repeat: usize) -> anyhow::Result<Concurrency> {
-    let Concurrency { mut at_once, mut in_turn, mut tokens } = Concurrency::default();
+    let Concurrency { mut at_once, mut in_turn, mut ran } = Concurrency::default();
     for round in 0..=repeat {
         for (order, rates) in [(Order::Together, &mut at_once), (Order::InTurn, &mut in_turn)] {
             let answered = engine.reasoned(REASONED_REQUESTS, order)?;
@@ -245,10 +260,10 @@ fn concurrency(engine: &mut dyn Engine, repeat: usize) -> anyhow::Result<Concurr
                 rates.push(REASONED_REQUESTS as f64 / answered.time.as_secs_f64());
             }
             // The same texts each time.
-            tokens = answered.tokens as f64 / REASONED_REQUESTS as f64;
+            ran = answered.ran;
         }
     }
-    Ok(Concurrency { at_once, in_turn, tokens })
+    Ok(Concurrency { at_once, in_turn, ran })
 }
 
 /// Latencies beside thoughts and alone, alternating, all runs together.

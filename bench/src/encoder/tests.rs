@@ -12,6 +12,7 @@ use super::{
     drive::{self, Field, Rounds, Stable},
     own::{self, Check, Effort},
     plan,
+    ran::Ran,
 };
 use crate::floor::Limits;
 
@@ -47,6 +48,7 @@ impl Engine for Fake {
     fn cost(&self) -> Cost {
         Cost {
             multiply_adds_per_token: 1_000_000,
+            head_multiply_adds: 0,
             weight_bytes_per_step: 1_000_000,
             cache_bytes_per_position: 0,
             arithmetic: Arithmetic::Int8,
@@ -58,7 +60,8 @@ impl Engine for Fake {
             Order::Together => Duration::from_secs(2),
             Order::InTurn => Duration::from_secs(requests as u64),
         };
-        Ok(Reasoned { time, tokens: 5 * requests as u64 })
+        let thought = 5 * requests as u64;
+        Ok(Reasoned { time, ran: Ran { thought, ..Ran::default() } })
     }
 
     fn direct_latencies(
@@ -192,7 +195,7 @@ fn own_rows(with_ours: bool, texts: usize) -> Vec<crate::rows::Row> {
     let mut field = Field::new(&mut stable);
     let texts = vec!["a text".to_owned(); texts];
     let effort = Effort { repeat: 2, direct_requests: 10, texts };
-    own::measure(&Check::all(), &mut field, &effort).unwrap()
+    own::measure(&Check::all(), &mut field, &effort, &LIMITS).unwrap()
 }
 
 #[test]

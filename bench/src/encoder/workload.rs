@@ -90,6 +90,7 @@ mod tests {
     fn limits_follow_from_the_least_work() {
         let mut cost = Cost {
             multiply_adds_per_token: 100_000_000,
+            head_multiply_adds: 0,
             weight_bytes_per_step: 80_000_000,
             cache_bytes_per_position: 50_000,
             arithmetic: Arithmetic::Int8,

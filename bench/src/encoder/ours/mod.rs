@@ -126,6 +126,7 @@ impl Engine for OurEngine {
         Cost {
             // Norms are vectors, and too few to tell.
             multiply_adds_per_token: layers,
+            head_multiply_adds: (config.vocab_size * config.hidden_size) as u64,
             weight_bytes_per_step: bytes as u64,
             cache_bytes_per_position: cache as u64,
             arithmetic: self.ours.arithmetic(),

@@ -15,7 +15,10 @@ use twn_service::{
     CacheOptions, Call, EmbedRequest, Engine, EngineOptions, Limits, PolicyDefaults, PolicyRequest,
 };
 
-use super::super::contestant::{Order, Reasoned};
+use super::super::{
+    contestant::{Order, Reasoned},
+    ran::Ran,
+};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Thought tokens of a reasoned request that is timed, at most: the adapters end most before.
@@ -61,11 +64,11 @@ impl Requests {
         self.count.store(0, Ordering::Relaxed);
         let (engine, count) = (&self.engine, &self.count);
         self.runtime.block_on(async {
-            let (started, mut tokens) = (Instant::now(), 0);
+            let (started, mut ran) = (Instant::now(), Vec::with_capacity(requests));
             match order {
                 Order::InTurn => {
                     for _ in 0..requests {
-                        tokens += ask(engine, count, ReasoningMode::Always, BUDGET).await?;
+                        ran.push(ask(engine, count, ReasoningMode::Always, BUDGET).await?);
                     }
                 }
                 Order::Together => {
@@ -77,11 +80,11 @@ impl Requests {
                         });
                     }
                     while let Some(answer) = tasks.join_next().await {
-                        tokens += answer??;
+                        ran.push(answer??);
                     }
                 }
             }
-            Ok(Reasoned { time: started.elapsed(), tokens })
+            Ok(Reasoned { time: started.elapsed(), ran: ran.into_iter().sum() })
         })
     }
 
@@ -123,14 +126,14 @@ impl Requests {
     }
 }
 
-/// Embeds one new text and checks that it went the way that was asked for. Gives its thought's
-/// tokens.
+/// Embeds one new text and checks that it went the way that was asked for. Gives what it ran: the
+/// built-in adapters have the interface `reencode`, so a prompt before a thought runs twice.
 async fn ask(
     engine: &Engine,
     count: &AtomicUsize,
     mode: ReasoningMode,
     token_budget: u32,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Ran> {
     let number = count.fetch_add(1, Ordering::Relaxed);
     let text = format!(
         "Question {number}: how does a heat exchanger transfer heat between two fluids, and \
@@ -157,5 +160,12 @@ async fn ask(
         ReasoningMode::Auto | ReasoningMode::Never => Route::Direct,
     };
     ensure!(encoded.usage.route == wanted, "took the route {:?}", encoded.usage.route);
-    Ok(encoded.usage.reasoning_tokens.into())
+    let usage = &encoded.usage;
+    let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
+    let thought = u64::from(usage.reasoning_tokens);
+    Ok(Ran {
+        embedded: prompt + thought + u64::from(usage.query_tokens),
+        read: if mode == ReasoningMode::Always { prompt } else { 0 },
+        thought,
+    })
 }
