@@ -205,7 +205,9 @@ fn we_are_compared_with_ourselves() {
 
     let at_once = row("8 reasoned requests at once vs in turn: ours 4-bit");
     assert_eq!((at_once.ours, at_once.peer, at_once.ratio), (Some(4.0), Some(1.0), Some(4.0)));
-    assert_eq!(at_once.note.as_deref(), Some("thoughts of 5.0 tokens"));
+    // A token takes 0.5 ms of int16 arithmetic, and alone 1 ms of reading weights.
+    let note = "thoughts of 5.0 tokens; the limits alone: 400.0 and 200.0, 2.00";
+    assert_eq!((at_once.note.as_deref(), at_once.floor_fraction), (Some(note), Some(0.01)));
     let tail = row("p99 of direct requests beside 4 thoughts vs alone: ours 8-bit");
     assert_eq!((tail.ours, tail.peer, tail.met), (Some(30.0), Some(10.0), Some(true)));
     assert_eq!(tail.samples, 20);
