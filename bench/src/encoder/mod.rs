@@ -110,11 +110,11 @@ fn measure(options: &Options, stable: &mut dyn Stable) -> anyhow::Result<Report<
 
     let speeds = field.race(&pairings, options.rounds)?;
     let costs = costs(&pairings, &mut field)?;
-    let own_rows = own::measure(&checks, &mut field, &options.effort, &limits_before)?;
-    let others_share = watch.and_then(|watch| watch.others_share());
-
     // Twice, since others may have used the machine at one of the two moments.
     let limits = limits_before.or_higher(Limits::measure(options.threads, options.isa));
+    let own_rows = own::measure(&checks, &mut field, &options.effort, &limits)?;
+    let others_share = watch.and_then(|watch| watch.others_share());
+
     let mut rows = drive::rows(&pairings, &speeds, &costs, &limits);
     rows.extend(own_rows);
 

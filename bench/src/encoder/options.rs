@@ -36,8 +36,8 @@ pub(crate) struct EncoderArguments {
     /// Threads of each contestant.
     #[arg(long, value_name = "N", default_value_t = 2)]
     threads: usize,
-    /// Computes with these vector instructions, where the processor has more: portable, avx2 or
-    /// avx-512. llama.cpp must be set up for them: see bench/peers/setup.sh.
+    /// Keeps to these vector instructions where the processor has more. avx2: everybody, with
+    /// --peers set up by INSTRUCTIONS=avx2 bench/peers/setup.sh. portable: us alone.
     #[arg(long, value_name = "NAME")]
     instructions: Option<String>,
     /// Our model [default: the default model in the home folder].

@@ -44,18 +44,10 @@ impl Sum for Ran {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::contestant::Arithmetic;
+    use crate::{encoder::contestant::Arithmetic, floor::EXAMPLE};
 
     #[test]
     fn steps_are_bound_by_reading_alone_and_by_arithmetic_together() {
-        let limits = Limits {
-            threads: 2,
-            instructions: "none",
-            f32_operations_per_s: 200e9,
-            int16_operations_per_s: 400e9,
-            int8_operations_per_s: 800e9,
-            read_bytes_per_s: 20e9,
-        };
         let cost = Cost {
             multiply_adds_per_token: 100_000_000,
             head_multiply_adds: 20_000_000,
@@ -65,8 +57,8 @@ mod tests {
         };
         let ran = Ran { embedded: 40, read: 20, thought: 10 };
         // 10 ms of int8, 10 ms of int16, and ten steps of 4 ms alone, of 0.6 ms among many.
-        assert!((ran.least_seconds(1.0, &cost, &limits) - 0.060).abs() < 1e-9);
-        assert!((ran.least_seconds(8.0, &cost, &limits) - 0.026).abs() < 1e-9);
+        assert!((ran.least_seconds(1.0, &cost, &EXAMPLE) - 0.060).abs() < 1e-9);
+        assert!((ran.least_seconds(8.0, &cost, &EXAMPLE) - 0.026).abs() < 1e-9);
         let twice: Ran = [ran, ran].into_iter().sum();
         assert_eq!(twice, Ran { embedded: 80, read: 40, thought: 20 });
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::ensure;
 use twn_encoder::{Isa, model};
 
 use super::{
@@ -60,11 +61,7 @@ impl Machine {
             name: other.to_string(),
             program: program.clone(),
             arguments: arguments.into(),
-            variables: if self.isa.is_some_and(|isa| isa.name() == "AVX2") {
-                TORCH_ON_AVX2
-            } else {
-                &[]
-            },
+            variables: if self.keeps_to_avx2() { TORCH_ON_AVX2 } else { &[] },
             needs: vec![program, script, model],
             setup: format!("bench/peers/setup.sh {}", self.peers.display()),
             answer_within: ANSWER_WITHIN,
@@ -72,8 +69,31 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Tells whether there is more than AVX2, and all contestants are to do without.
+    fn keeps_to_avx2(&self) -> bool {
+        self.isa.is_some() && self.isa == Isa::find("avx2") && self.isa != Some(Isa::best())
+    }
+
+    /// Refuses a llama.cpp that has more than AVX2 where all are to do without.
+    fn check_build(&self) -> anyhow::Result<()> {
+        let path = self.peers.join("llama.cpp/build.json");
+        if self.keeps_to_avx2() && path.exists() {
+            let build: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+            ensure!(
+                build["options"]["GGML_NATIVE"] == "OFF",
+                "llama.cpp in {} is built for all that this processor has: run `INSTRUCTIONS=avx2 \
+                 bench/peers/setup.sh FOLDER`, then with `--peers FOLDER`",
+                self.peers.display()
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Stable for Machine {
     fn start_other(&mut self, other: Other) -> anyhow::Result<Box<dyn Contestant>> {
+        self.check_build()?;
         Ok(Box::new(PeerContestant::start(self.command(other))?))
     }
 

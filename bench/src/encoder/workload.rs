@@ -68,15 +68,7 @@ impl fmt::Display for Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMITS: Limits = Limits {
-        threads: 2,
-        instructions: "none",
-        f32_operations_per_s: 200e9,
-        int16_operations_per_s: 400e9,
-        int8_operations_per_s: 800e9,
-        read_bytes_per_s: 20e9,
-    };
+    use crate::floor::EXAMPLE;
 
     #[test]
     fn speed_counts_the_timed_tokens() {
@@ -96,15 +88,15 @@ mod tests {
             arithmetic: Arithmetic::Int8,
         };
         let prefill = Workload::Prefill { batch: 1, tokens: 128 };
-        assert_eq!(prefill.speed_limit(&cost, &LIMITS), 4_000.0);
+        assert_eq!(prefill.speed_limit(&cost, &EXAMPLE), 4_000.0);
         cost.arithmetic = Arithmetic::Int16;
-        assert_eq!(prefill.speed_limit(&cost, &LIMITS), 2_000.0);
+        assert_eq!(prefill.speed_limit(&cost, &EXAMPLE), 2_000.0);
         cost.arithmetic = Arithmetic::F32;
-        assert_eq!(prefill.speed_limit(&cost, &LIMITS), 1_000.0);
+        assert_eq!(prefill.speed_limit(&cost, &EXAMPLE), 1_000.0);
         // 400 positions of 50 kB are 20 MB for each sequence, beside 80 MB of weights.
         let one = Workload::Decode { batch: 1, prompt: 384, steps: 32 };
-        assert_eq!(one.speed_limit(&cost, &LIMITS), 200.0);
+        assert_eq!(one.speed_limit(&cost, &EXAMPLE), 200.0);
         let four = Workload::Decode { batch: 4, prompt: 384, steps: 32 };
-        assert_eq!(four.speed_limit(&cost, &LIMITS), 500.0);
+        assert_eq!(four.speed_limit(&cost, &EXAMPLE), 500.0);
     }
 }

@@ -77,6 +77,17 @@ impl Limits {
     }
 }
 
+/// Limits that tests count with.
+#[cfg(test)]
+pub(crate) const EXAMPLE: Limits = Limits {
+    threads: 2,
+    instructions: "none",
+    f32_operations_per_s: 200e9,
+    int16_operations_per_s: 400e9,
+    int8_operations_per_s: 800e9,
+    read_bytes_per_s: 20e9,
+};
+
 /// Additions and multiplications of f32 a second of some threads together, in a tenth of a second
 /// or two.
 pub(crate) fn f32_operations_per_s(threads: usize) -> f64 {

@@ -24,16 +24,20 @@ impl Kernels {
         Self::all_supported()[0]
     }
 
-    /// Those of the same instructions as ours; what is found here runs here.
+    /// Those of the same instructions as ours.
+    ///
+    /// # Panics
+    /// Panics when the processor does not have them.
     pub(crate) fn of(isa: Isa) -> Self {
-        let wanted = match isa {
+        let kernels = match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Self::Avx512,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Self::Avx2,
             Isa::Portable => Self::Portable,
         };
-        if Self::all_supported().contains(&wanted) { wanted } else { Self::Portable }
+        assert!(Self::all_supported().contains(&kernels), "an instruction set of this machine");
+        kernels
     }
 
     /// All that run here, the fastest first.
