@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use twn_encoder::Activations;
+use twn_encoder::{Activations, adapter::Interface};
 
 use super::ran::Ran;
 use crate::peer::{Peer, PeerCommand, PeerError};
@@ -35,8 +35,14 @@ pub(crate) trait Engine: Contestant {
     /// What the model costs at best, for the machine's limits.
     fn cost(&self) -> Cost;
 
-    /// Times `requests` reasoned requests of the same inputs, all at once or in turn.
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned>;
+    /// Times `requests` reasoned requests of the same inputs, all at once or in turn, by adapters
+    /// that meet so.
+    fn reasoned(
+        &mut self,
+        interface: Interface,
+        requests: usize,
+        order: Order,
+    ) -> anyhow::Result<Reasoned>;
 
     /// Latencies of `requests` direct requests, one after another, while `thoughts`
     /// thoughts decode all the time.

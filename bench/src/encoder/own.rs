@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, ensure};
 
-use twn_encoder::Activations;
+use twn_encoder::{Activations, adapter::Interface};
 
 use super::{
     contestant::{Adapters, Engine, Greedy, Order, Ours, Precision},
@@ -52,15 +52,22 @@ pub(crate) struct Check {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Concurrency,
+    /// By adapters that meet so.
+    Concurrency(Interface),
     Tail,
     MeanCosine,
     LeastCosine,
     Thoughts,
 }
 
-const KINDS: [Kind; 5] =
-    [Kind::Concurrency, Kind::Tail, Kind::MeanCosine, Kind::LeastCosine, Kind::Thoughts];
+const KINDS: [Kind; 6] = [
+    Kind::Concurrency(Interface::Cache),
+    Kind::Concurrency(Interface::Reencode),
+    Kind::Tail,
+    Kind::MeanCosine,
+    Kind::LeastCosine,
+    Kind::Thoughts,
+];
 
 /// How much is done for each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +98,14 @@ impl Check {
     pub(crate) fn what(&self) -> String {
         let ours = self.ours;
         match self.kind {
-            Kind::Concurrency => {
-                format!("{REASONED_REQUESTS} reasoned requests at once vs in turn: {ours}")
+            Kind::Concurrency(interface) => {
+                let interface = match interface {
+                    Interface::Cache => "cache",
+                    Interface::Reencode => "reencode",
+                };
+                format!(
+                    "{REASONED_REQUESTS} reasoned requests at once vs in turn ({interface}): {ours}"
+                )
             }
             Kind::Tail => {
                 format!("p99 of direct requests beside {THOUGHTS} thoughts vs alone: {ours}")
@@ -107,7 +120,7 @@ impl Check {
 
     fn unit(self) -> &'static str {
         match self.kind {
-            Kind::Concurrency => "requests/s",
+            Kind::Concurrency(_) => "requests/s",
             Kind::Tail => "ms",
             Kind::MeanCosine | Kind::LeastCosine => "cosine",
             Kind::Thoughts => "prompts",
@@ -116,7 +129,7 @@ impl Check {
 
     fn target(self) -> Option<Target> {
         match (self.kind, self.ours.precision) {
-            (Kind::Concurrency, _) => Some(Target::at_least(2.0)),
+            (Kind::Concurrency(_), _) => Some(Target::at_least(2.0)),
             (Kind::Tail, _) => Some(Target::at_most(3.0)),
             (Kind::MeanCosine, Precision::EightBit) => Some(Target::at_least(0.999)),
             (Kind::LeastCosine, Precision::EightBit) => Some(Target::at_least(0.995)),
@@ -164,10 +177,11 @@ impl Judge<'_, '_> {
             return Ok(row.with_note("this program is built without the encoder"));
         }
         match check.kind {
-            Kind::Concurrency => {
+            Kind::Concurrency(interface) => {
                 let repeat = self.effort.repeat;
                 let engine = self.engine(ours)?;
-                let Concurrency { at_once, in_turn, ran } = concurrency(engine, repeat)?;
+                let Concurrency { at_once, in_turn, ran } =
+                    concurrency(engine, interface, repeat)?;
                 let cost = engine.cost();
                 let requests = REASONED_REQUESTS as f64;
                 let limit = |together| requests / ran.least_seconds(together, &cost, self.limits);
@@ -251,11 +265,15 @@ struct Concurrency {
 }
 
 /// Measures both, alternating; the first of each is not counted.
-fn concurrency(engine: &mut dyn Engine, repeat: usize) -> anyhow::Result<Concurrency> {
+fn concurrency(
+    engine: &mut dyn Engine,
+    interface: Interface,
+    repeat: usize,
+) -> anyhow::Result<Concurrency> {
     let Concurrency { mut at_once, mut in_turn, mut ran } = Concurrency::default();
     for round in 0..=repeat {
         for (order, rates) in [(Order::Together, &mut at_once), (Order::InTurn, &mut in_turn)] {
-            let answered = engine.reasoned(REASONED_REQUESTS, order)?;
+            let answered = engine.reasoned(interface, REASONED_REQUESTS, order)?;
             if round > 0 {
                 rates.push(REASONED_REQUESTS as f64 / answered.time.as_secs_f64());
             }

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, path::PathBuf, rc::Rc, time::Duration};
 
 use serde_json::{Value, json};
+use twn_encoder::adapter::Interface;
 
 use super::{
     contestant::{
@@ -55,7 +56,12 @@ impl Engine for Fake {
         }
     }
 
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
+    fn reasoned(
+        &mut self,
+        _: Interface,
+        requests: usize,
+        order: Order,
+    ) -> anyhow::Result<Reasoned> {
         let time = match order {
             Order::Together => Duration::from_secs(2),
             Order::InTurn => Duration::from_secs(requests as u64),
@@ -203,7 +209,7 @@ fn we_are_compared_with_ourselves() {
     let rows = own_rows(true, 3);
     let row = |what: &str| rows.iter().find(|row| row.what == what).unwrap();
 
-    let at_once = row("8 reasoned requests at once vs in turn: ours 4-bit");
+    let at_once = row("8 reasoned requests at once vs in turn (cache): ours 4-bit");
     assert_eq!((at_once.ours, at_once.peer, at_once.ratio), (Some(4.0), Some(1.0), Some(4.0)));
     // A token takes 0.5 ms of int16 arithmetic, and alone 1 ms of reading weights.
     let note = "thoughts of 5.0 tokens; the limits alone: 400.0 and 200.0, 2.00";

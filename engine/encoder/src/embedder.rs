@@ -93,6 +93,17 @@ pub struct Direct<C> {
     pub context: C,
 }
 
+/// A prompt of which no direct embedding is made, begun for a thought.
+#[derive(Debug)]
+pub struct Begun<C> {
+    /// Prompt tokens whose keys and values were reused.
+    pub cached_prompt_tokens: u32,
+    /// The most tokens a thought could have in what is left of the context; may be 0.
+    pub room: u32,
+    /// What a thought would continue from.
+    pub context: C,
+}
+
 /// How to decode one thought.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ThoughtOptions {
@@ -152,6 +163,13 @@ pub trait Embedder: Send + 'static {
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Self::Context>>, EncoderError>;
+
+    /// Begins prompts, in one batch, that are thought about whatever a gate would say: runs
+    /// neither queries nor gate, and of the prompts no more than thoughts do not run themselves.
+    ///
+    /// # Errors
+    /// Fails as a whole, and only by the encoder's fault.
+    fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<Self::Context>>, EncoderError>;
 
     /// Opens thoughts that continue from prompts, in one batch. Decodes nothing yet, and leaves
     /// the prompts to the first step where they have to run for the thoughts.

@@ -37,7 +37,7 @@ pub use content::{Content, EmbedKind, EncodeInput, Part};
 pub use convergence::ConvergenceWatch;
 pub use device::{describe_device, open_device};
 pub use embedder::{
-    Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
+    Begun, Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
 };
 pub use encoder::{Context, Encoder, LoadOptions};
 pub use error::EncoderError;

@@ -1,12 +1,16 @@
-//! A made-up adapter of rank 8 on every linear layer.
+//! Made-up adapters of rank 8 on every linear layer.
+
+use std::path::Path;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twn_encoder::{
     HostTensor,
-    adapter::{Lora, LoraLayer, LoraPair, Target},
+    adapter::{
+        AdapterPlan, Adapters, Interface, Lora, LoraLayer, LoraPair, StoredType, Target,
+    },
     backbone::BackboneConfig,
-    open_device,
+    model, open_device,
 };
 
 const RANK: usize = 8;
@@ -34,4 +38,20 @@ pub(super) fn rank_eight(config: &BackboneConfig) -> anyhow::Result<Lora> {
         down: pair(Target::Down),
     });
     Ok(Lora { layers: layers.collect() })
+}
+
+/// Writes a folder of both adapters, of queries and a gate, whose thoughts continue from the
+/// prompt's own keys and values.
+pub(super) fn write_one_cache(model: &Path, folder: &Path) -> anyhow::Result<()> {
+    let checkpoint = model::open(model)?;
+    let plan = AdapterPlan {
+        reasoning_rank: RANK,
+        embedding_rank: RANK,
+        interface: Interface::Cache,
+        ..AdapterPlan::default()
+    };
+    let mut adapters = Adapters::planned(&checkpoint, &plan, 8, &open_device("flex")?);
+    adapters.reasoning = rank_eight(&checkpoint.config)?;
+    adapters.embedding = rank_eight(&checkpoint.config)?;
+    Ok(adapters.write(folder, StoredType::F16)?)
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use twn_encoder::{
     Content, EmbedKind, Embedder, EncodeInput, Encoder, Isa, LoadOptions, Thought, ThoughtOptions,
+    adapter::Interface,
 };
 
 use super::contestant::{
@@ -31,7 +32,9 @@ pub(super) struct OurEngine {
     isa: Option<Isa>,
     model: PathBuf,
     speed: Speed,
-    /// Loaded when first asked for, like the next.
+    /// With adapters that meet in one cache. Loaded when first asked for, like the next.
+    one_cache: Option<Requests>,
+    /// With the built-in adapters, for which everything is encoded again.
     requests: Option<Requests>,
     /// For thoughts that are compared.
     thinker: Option<Encoder>,
@@ -49,16 +52,18 @@ impl OurEngine {
         isa: Option<Isa>,
     ) -> anyhow::Result<Self> {
         let speed = Speed::load(&model, ours, threads, isa)?;
-        Ok(Self { ours, threads, isa, model, speed, requests: None, thinker: None })
+        Ok(Self { ours, threads, isa, model, speed, one_cache: None, requests: None, thinker: None })
     }
 
-    fn encoder(&self) -> anyhow::Result<Encoder> {
+    /// Loads the encoder, with the built-in adapters unless there are others.
+    fn encoder(&self, adapters: Option<PathBuf>) -> anyhow::Result<Encoder> {
         let (device, precision) = match self.ours.precision {
             Precision::Reference => ("flex", twn_encoder::Precision::F32),
             Precision::EightBit => ("cpu", twn_encoder::Precision::Q8),
             Precision::FourBit => ("cpu", twn_encoder::Precision::Auto),
         };
         let options = LoadOptions {
+            adapters,
             device: device.to_owned(),
             precision,
             activations: self.ours.activations,
@@ -72,16 +77,26 @@ impl OurEngine {
 
     fn thinker(&mut self) -> anyhow::Result<&mut Encoder> {
         if self.thinker.is_none() {
-            self.thinker = Some(self.encoder()?);
+            self.thinker = Some(self.encoder(None)?);
         }
         self.thinker.as_mut().context("was just loaded")
     }
 
     fn requests(&mut self) -> anyhow::Result<&Requests> {
         if self.requests.is_none() {
-            self.requests = Some(Requests::start(self.encoder()?)?);
+            self.requests = Some(Requests::start(self.encoder(None)?, Interface::Reencode)?);
         }
         self.requests.as_ref().context("was just started")
+    }
+
+    fn one_cache(&mut self) -> anyhow::Result<&Requests> {
+        if self.one_cache.is_none() {
+            let folder = tempfile::tempdir()?;
+            adapter::write_one_cache(&self.model, folder.path())?;
+            let encoder = self.encoder(Some(folder.path().to_owned()))?;
+            self.one_cache = Some(Requests::start(encoder, Interface::Cache)?);
+        }
+        self.one_cache.as_ref().context("was just started")
     }
 }
 
@@ -133,8 +148,17 @@ impl Engine for OurEngine {
         }
     }
 
-    fn reasoned(&mut self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
-        self.requests()?.reasoned(requests, order)
+    fn reasoned(
+        &mut self,
+        interface: Interface,
+        requests: usize,
+        order: Order,
+    ) -> anyhow::Result<Reasoned> {
+        let service = match interface {
+            Interface::Cache => self.one_cache()?,
+            Interface::Reencode => self.requests()?,
+        };
+        service.reasoned(requests, order)
     }
 
     fn direct_latencies(
@@ -146,7 +170,7 @@ impl Engine for OurEngine {
     }
 
     fn embed(&mut self, texts: &[String]) -> anyhow::Result<Vec<Vec<f32>>> {
-        let mut encoder = self.encoder()?;
+        let mut encoder = self.encoder(None)?;
         let prompter = encoder.prompter();
         let mut embeddings = Vec::with_capacity(texts.len());
         for texts in texts.chunks(BATCH) {

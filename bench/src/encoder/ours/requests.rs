@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::ensure;
 use tokio::runtime::Runtime;
-use twn_encoder::{Content, EmbedKind, Encoder, ReasoningMode, Route};
+use twn_encoder::{Content, EmbedKind, Encoder, ReasoningMode, Route, Usage, adapter::Interface};
 use twn_service::{
     CacheOptions, Call, EmbedRequest, Engine, EngineOptions, Limits, PolicyDefaults, PolicyRequest,
 };
@@ -32,13 +32,15 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(super) struct Requests {
     runtime: Runtime,
     engine: Arc<Engine>,
+    /// How its adapters meet.
+    interface: Interface,
     _data: tempfile::TempDir,
     /// No two requests have the same text.
     count: Arc<AtomicUsize>,
 }
 
 impl Requests {
-    pub(super) fn start(encoder: Encoder) -> anyhow::Result<Self> {
+    pub(super) fn start(encoder: Encoder, interface: Interface) -> anyhow::Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let data = tempfile::tempdir()?;
@@ -55,7 +57,7 @@ impl Requests {
             let _guard = runtime.enter();
             Engine::start(encoder, options)?
         };
-        Ok(Self { runtime, engine, _data: data, count: Arc::default() })
+        Ok(Self { runtime, engine, interface, _data: data, count: Arc::default() })
     }
 
     /// Times reasoned requests, at once or one after another.
@@ -84,8 +86,23 @@ impl Requests {
                     }
                 }
             }
-            Ok(Reasoned { time: started.elapsed(), ran: ran.into_iter().sum() })
+            let time = started.elapsed();
+            Ok(Reasoned { time, ran: ran.iter().map(|usage| self.ran(usage)).sum() })
         })
+    }
+
+    /// What a reasoned request ran. With one cache a prompt is read once, and the queries over
+    /// it; otherwise prompt and thought once more than that, for the embedding.
+    fn ran(&self, usage: &Usage) -> Ran {
+        let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
+        let (thought, queries) =
+            (u64::from(usage.reasoning_tokens), u64::from(usage.query_tokens));
+        match self.interface {
+            Interface::Cache => Ran { embedded: 0, read: prompt + queries, thought },
+            Interface::Reencode => {
+                Ran { embedded: prompt + thought + queries, read: prompt, thought }
+            }
+        }
     }
 
     /// Latencies of direct requests, one after another, while thoughts decode.
@@ -126,14 +143,13 @@ impl Requests {
     }
 }
 
-/// Embeds one new text and checks that it went the way that was asked for. Gives what it ran: the
-/// built-in adapters have the interface `reencode`, so a prompt before a thought runs twice.
+/// Embeds one new text and checks that it went the way that was asked for. Gives its usage.
 async fn ask(
     engine: &Engine,
     count: &AtomicUsize,
     mode: ReasoningMode,
     token_budget: u32,
-) -> anyhow::Result<Ran> {
+) -> anyhow::Result<Usage> {
     let number = count.fetch_add(1, Ordering::Relaxed);
     let text = format!(
         "Question {number}: how does a heat exchanger transfer heat between two fluids, and \
@@ -160,12 +176,5 @@ async fn ask(
         ReasoningMode::Auto | ReasoningMode::Never => Route::Direct,
     };
     ensure!(encoded.usage.route == wanted, "took the route {:?}", encoded.usage.route);
-    let usage = &encoded.usage;
-    let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
-    let thought = u64::from(usage.reasoning_tokens);
-    Ok(Ran {
-        embedded: prompt + thought + u64::from(usage.query_tokens),
-        read: if mode == ReasoningMode::Always { prompt } else { 0 },
-        thought,
-    })
+    Ok(encoded.usage)
 }

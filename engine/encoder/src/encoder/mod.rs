@@ -26,7 +26,7 @@ pub(crate) use sequence::Sequence;
 use crate::{
     adapter::Interface,
     backbone::Sight,
-    embedder::{Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
+    embedder::{Begun, Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
     error::EncoderError,
     gate::Gate,
     pictures::Pictures,
@@ -155,32 +155,40 @@ impl Encoder {
         Ok(inputs)
     }
 
-    /// Runs one wave of prompts and the queries after them: each prompt's sequence with
-    /// the tokens that were reused, and the query states.
-    fn run_wave(
-        &mut self,
-        prompts: &[&Prompt],
-    ) -> Result<(Vec<(Sequence, u32)>, QueryStates), EncoderError> {
-        let role = match self.interface() {
+    /// The adapter under which prompts run for their embeddings.
+    fn prompt_role(&self) -> Role {
+        match self.interface() {
             Interface::Cache => Role::Reasoning,
             Interface::Reencode => Role::Embedding,
-        };
+        }
+    }
+
+    /// Starts one wave of prompts: each one's sequence, and the tokens that were reused.
+    fn start_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<(Sequence, u32)>, EncoderError> {
         let start = |prompt: &&Prompt| {
             let sight = self.look(&prompt.tokens, prompt.pictures.as_ref())?;
             let (tokens, content) = (prompt.tokens.clone(), prompt.content.clone());
             Ok::<_, EncoderError>(Start { tokens, content, sight })
         };
         let starts = prompts.iter().map(start).collect::<Result<_, EncoderError>>()?;
-        let mut sequences = self.begin(role, starts)?;
+        self.start_sequences(self.prompt_role(), starts)
+    }
+
+    /// Runs one wave of prompts and the queries after them: each prompt's sequence with
+    /// the tokens that were reused, and the query states.
+    fn run_wave(
+        &mut self,
+        prompts: &[&Prompt],
+    ) -> Result<(Vec<(Sequence, u32)>, QueryStates), EncoderError> {
+        let mut sequences = self.start_wave(prompts)?;
         let mut begun: Vec<&mut Sequence> =
             sequences.iter_mut().map(|(sequence, _)| sequence).collect();
-        let states = run_to_queries(&self.model, role, &mut begun)?;
+        let states = run_to_queries(&self.model, self.prompt_role(), &mut begun)?;
         Ok((sequences, states))
     }
 
     /// Embeds one wave of prompts.
     fn direct_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
-        let interface = self.interface();
         let (sequences, states) = self.run_wave(prompts)?;
         let scores = self.model.gate_scores(&states)?;
         let run: Vec<&Sequence> = sequences.iter().map(|(sequence, _)| sequence).collect();
@@ -193,17 +201,67 @@ impl Encoder {
                 query_tokens,
                 cached_prompt_tokens: reused,
                 room: self.room(prompt.tokens.len()),
-                context: Context {
-                    content: prompt.content.clone(),
-                    pictures: prompt.pictures.clone(),
-                    state: match interface {
-                        Interface::Cache => State::Warm(sequence),
-                        Interface::Reencode => State::Embedded(sequence),
-                    },
-                },
+                context: self.context(prompt, sequence),
             },
         );
         Ok(directs.collect())
+    }
+
+    /// Begins one wave of prompts for thoughts. A thought's first step runs its prompt, but only
+    /// under the reasoning adapter.
+    fn begin_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<Context>>, EncoderError> {
+        let mut started = self.start_wave(prompts)?;
+        if self.interface() == Interface::Reencode {
+            let mut sequences: Vec<&mut Sequence> =
+                started.iter_mut().map(|(sequence, _)| sequence).collect();
+            run(&self.model, Role::Embedding, &mut sequences)?;
+        }
+        let begun = prompts.iter().zip(started).map(|(prompt, (sequence, reused))| Begun {
+            cached_prompt_tokens: reused,
+            room: self.room(prompt.tokens.len()),
+            context: self.context(prompt, sequence),
+        });
+        Ok(begun.collect())
+    }
+
+    /// What a thought continues from.
+    fn context(&self, prompt: &Prompt, sequence: Sequence) -> Context {
+        Context {
+            content: prompt.content.clone(),
+            pictures: prompt.pictures.clone(),
+            state: match self.interface() {
+                Interface::Cache => State::Warm(sequence),
+                Interface::Reencode => State::Embedded(sequence),
+            },
+        }
+    }
+
+    /// Takes prompts wave by wave, and lets the contexts of a batch go that has more tokens than
+    /// are kept.
+    fn in_waves<T>(
+        &mut self,
+        prompts: &[&Prompt],
+        wave: impl Fn(&mut Self, &[&Prompt]) -> Result<Vec<T>, EncoderError>,
+        context: impl Fn(&mut T) -> &mut Context,
+    ) -> Result<Vec<T>, EncoderError> {
+        for prompt in prompts {
+            self.check(prompt)?;
+        }
+        let mut made = Vec::with_capacity(prompts.len());
+        let (mut rest, mut warm_tokens) = (prompts, 0);
+        while !rest.is_empty() {
+            let (next, later) = rest.split_at(wave_len(rest));
+            for mut one in wave(self, next)? {
+                let context = context(&mut one);
+                warm_tokens += context.prompt_tokens();
+                if warm_tokens > WARM_TOKENS_MAX {
+                    context.cool();
+                }
+                made.push(one);
+            }
+            rest = later;
+        }
+        Ok(made)
     }
 }
 
@@ -238,7 +296,7 @@ impl Encoder {
             .filter(|thought| thought.again.is_none())
             .map(|thought| thought.start())
             .collect();
-        let mut started = self.begin(Role::Embedding, starts)?.into_iter();
+        let mut started = self.start_sequences(Role::Embedding, starts)?.into_iter();
         let mut agains = Vec::with_capacity(thoughts.len());
         for thought in thoughts {
             let again = thought.again.take().or_else(|| started.next().map(|(again, _)| again));
@@ -296,23 +354,11 @@ impl Embedder for Encoder {
     }
 
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Context>>, EncoderError> {
-        for prompt in prompts {
-            self.check(prompt)?;
-        }
-        let mut directs = Vec::with_capacity(prompts.len());
-        let (mut rest, mut warm_tokens) = (prompts, 0);
-        while !rest.is_empty() {
-            let (wave, later) = rest.split_at(wave_len(rest));
-            for mut direct in self.direct_wave(wave)? {
-                warm_tokens += direct.context.prompt_tokens();
-                if warm_tokens > WARM_TOKENS_MAX {
-                    direct.context.cool();
-                }
-                directs.push(direct);
-            }
-            rest = later;
-        }
-        Ok(directs)
+        self.in_waves(prompts, Self::direct_wave, |direct| &mut direct.context)
+    }
+
+    fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<Context>>, EncoderError> {
+        self.in_waves(prompts, Self::begin_wave, |begun| &mut begun.context)
     }
 
     fn open(
@@ -342,7 +388,7 @@ impl Embedder for Encoder {
         }
         // The rest of the prompts runs with the first step, in one pass with the tokens of the
         // other thoughts.
-        let mut started = self.begin(Role::Reasoning, starts)?.into_iter();
+        let mut started = self.start_sequences(Role::Reasoning, starts)?.into_iter();
         let mut thoughts = Vec::with_capacity(opened.len());
         for (warm, again, content, options) in opened {
             let sequence = warm.or_else(|| started.next().map(|(sequence, _)| sequence));

@@ -41,7 +41,7 @@ impl Encoder {
     ///
     /// # Errors
     /// Fails by the encoder's fault.
-    pub(super) fn begin(
+    pub(super) fn start_sequences(
         &mut self,
         role: Role,
         starts: Vec<Start>,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use twn_encoder::{
-    Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, Prepare, Prompt, Reasoned,
+    Begun, Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, Prepare, Prompt, Reasoned,
     StopReason, Thought, ThoughtOptions,
 };
 
@@ -79,6 +79,10 @@ impl Embedder for NoModel {
     }
 
     fn direct(&mut self, _: &[&Prompt]) -> Result<Vec<Direct<Never>>, EncoderError> {
+        refused()
+    }
+
+    fn begin(&mut self, _: &[&Prompt]) -> Result<Vec<Begun<Never>>, EncoderError> {
         refused()
     }
 

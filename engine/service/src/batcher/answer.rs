@@ -7,6 +7,7 @@ use twn_encoder::{Pressure, Reasoned, Route, RouteReason, StopReason, Usage};
 use super::job::{DirectPass, Job, Task};
 use crate::{
     encoding::Encoded,
+    error::ServiceError,
     explanation::{Explanation, ExplanationCost},
     pressure::Grant,
 };
@@ -31,7 +32,8 @@ impl Verdict {
     pub(super) fn new(job: &Job, pass: &DirectPass, grant: Grant) -> Self {
         let mut policy = job.policy;
         policy.threshold = grant.threshold;
-        let (route, reason) = policy.route(pass.gate_score, pass.has_room);
+        // Without a score no gate is asked.
+        let (route, reason) = policy.route(pass.gate_score.unwrap_or_default(), pass.has_room);
         Self { route, reason, grant }
     }
 }
@@ -47,6 +49,10 @@ pub(super) fn direct(
     let Task { job, timings } = task;
     let mut usage = usage(&job, &pass, verdict, fingerprint);
     usage.route = Route::Direct;
+    let Some(embedding) = pass.embedding else {
+        let problem = "an input that has to think was to be answered directly".to_owned();
+        return job.reply(Err(ServiceError::Internal { problem }));
+    };
     let explanation = job.explain.then(|| {
         let cost = ending.as_ref().map(|ending| ExplanationCost {
             reasoning_tokens: ending.reasoned.reasoning_tokens,
@@ -59,10 +65,9 @@ pub(super) fn direct(
         });
         let (reasoned, thought) =
             ending.map(|ending| (ending.reasoned.embedding, ending.reasoned.thought)).unzip();
-        let direct = pass.embedding.clone();
+        let direct = embedding.clone();
         Box::new(Explanation { direct, reasoned, thought, cost: cost.unwrap_or_default() })
     });
-    let embedding = pass.embedding;
     job.reply(Ok(Encoded { embedding, thought: None, usage, timings, explanation }));
 }
 
@@ -84,8 +89,8 @@ pub(super) fn reasoned(
     usage.query_tokens += reasoned.query_tokens;
     usage.stop_reason = Some(reasoned.stop_reason);
     let thought = Some(reasoned.thought);
-    let explanation = job.explain.then(|| {
-        let (direct, reasoned) = (pass.embedding, Some(reasoned.embedding.clone()));
+    let explanation = pass.embedding.filter(|_| job.explain).map(|direct| {
+        let reasoned = Some(reasoned.embedding.clone());
         let thought = thought.clone();
         Box::new(Explanation { direct, reasoned, thought, cost: ExplanationCost::default() })
     });
@@ -100,7 +105,7 @@ fn usage(job: &Job, pass: &DirectPass, verdict: Verdict, fingerprint: &str) -> U
         matches!(reason, RouteReason::GateAboveThreshold | RouteReason::GateBelowThreshold);
     let is_pressed = gate_decided || reason == RouteReason::PolicyAlways;
     Usage {
-        gate_score: Some(pass.gate_score),
+        gate_score: pass.gate_score,
         gate_threshold: gate_decided.then_some(grant.threshold),
         base_threshold: gate_decided.then_some(job.policy.threshold),
         threshold_source: gate_decided.then_some(grant.threshold_source),

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use twn_encoder::{Direct, EncodeTimings, EncoderError, Prompt, ReasoningPolicy};
+use twn_encoder::{
+    Begun, Direct, EncodeTimings, EncoderError, Prompt, ReasoningMode, ReasoningPolicy,
+};
 
 use crate::{admission::Ticket, call::Call, encoding::Encoded, error::ServiceError};
 
@@ -41,11 +43,12 @@ pub(super) struct Task {
     pub(super) timings: EncodeTimings,
 }
 
-/// What the direct pass of an input made and cost.
+/// What the pass of an input before any thought made and cost.
 #[derive(Debug)]
 pub(super) struct DirectPass {
-    pub(super) embedding: Vec<f32>,
-    pub(super) gate_score: f32,
+    /// `None` where only the embedding after a thought is wanted, as is the next.
+    pub(super) embedding: Option<Vec<f32>>,
+    pub(super) gate_score: Option<f32>,
     pub(super) query_tokens: u32,
     pub(super) cached_prompt_tokens: u32,
     /// The context has room for a thought.
@@ -55,6 +58,11 @@ pub(super) struct DirectPass {
 impl Job {
     pub(super) fn is_search(&self) -> bool {
         self.lane == Lane::Search
+    }
+
+    /// Only the embedding after a thought is wanted, if there is room for one.
+    pub(super) fn must_think(&self) -> bool {
+        self.policy.mode == ReasoningMode::Always && !self.explain
     }
 
     pub(super) fn tokens(&self) -> usize {
@@ -85,8 +93,22 @@ impl DirectPass {
     pub(super) fn split<C>(direct: Direct<C>) -> (Self, C) {
         let Direct { embedding, gate_score, query_tokens, cached_prompt_tokens, room, context } =
             direct;
+        let (embedding, gate_score) = (Some(embedding), Some(gate_score));
         let has_room = room > 0;
         (Self { embedding, gate_score, query_tokens, cached_prompt_tokens, has_room }, context)
+    }
+
+    /// The same of a prompt that has only begun; `None` where there is no room for a thought.
+    pub(super) fn split_begun<C>(begun: Begun<C>) -> Option<(Self, C)> {
+        let Begun { cached_prompt_tokens, room, context } = begun;
+        let pass = Self {
+            embedding: None,
+            gate_score: None,
+            query_tokens: 0,
+            cached_prompt_tokens,
+            has_room: room > 0,
+        };
+        (room > 0).then_some((pass, context))
     }
 }
 

@@ -1,6 +1,9 @@
 //! The model thread's rounds.
 
-use std::{sync::mpsc, time::Instant};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use twn_encoder::{Embedder, EncodeTimings};
 
@@ -91,6 +94,40 @@ impl<E: Embedder> ModelThread<E> {
     fn embed_one_batch(&mut self) {
         let may_think = self.thoughts.waiting_documents() < self.shares.thoughts;
         let jobs = self.queue.next_batch(&self.shares, may_think);
+        let (thinking, mut embedding): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(Job::must_think);
+        embedding.extend(self.begin(thinking));
+        self.embed(embedding);
+    }
+
+    /// Lets inputs wait to think without their direct embedding. Returns those that have no room
+    /// for a thought.
+    fn begin(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        if jobs.is_empty() {
+            return jobs;
+        }
+        let started = Instant::now();
+        let prompts: Vec<_> = jobs.iter().map(|job| &job.prompt).collect();
+        let begun = match self.embedder.begin(&prompts) {
+            Ok(begun) => begun,
+            Err(error) => {
+                fail_all(jobs.into_iter(), &error);
+                return Vec::new();
+            }
+        };
+        let prefill = started.elapsed();
+        let mut left = Vec::new();
+        for (job, begun) in jobs.into_iter().zip(begun) {
+            match DirectPass::split_begun(begun) {
+                Some((pass, context)) => self.route(job, pass, context, started, prefill),
+                None => left.push(job),
+            }
+        }
+        left
+    }
+
+    /// Embeds inputs directly, and lets those wait that go on to think.
+    fn embed(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
@@ -103,18 +140,29 @@ impl<E: Embedder> ModelThread<E> {
             Ok(embedded) => embedded,
             Err(error) => return fail_all(jobs.into_iter(), &error),
         };
-        let queue_tokens = self.queue.search_tokens();
-        let fingerprint = &self.embedder.info().fingerprint;
         for (job, direct) in jobs.into_iter().zip(embedded) {
-            let timings = EncodeTimings {
-                queue: started - job.queued_at,
-                prepare: job.prepare,
-                prefill,
-                ..EncodeTimings::default()
-            };
             let (pass, context) = DirectPass::split(direct);
-            let task = Task { job, timings };
-            self.thoughts.route(task, pass, context, queue_tokens, fingerprint);
+            self.route(job, pass, context, started, prefill);
         }
+    }
+
+    /// Answers an input after a pass of `prefill` that `started` then, or lets it wait to think.
+    fn route(
+        &mut self,
+        job: Job,
+        pass: DirectPass,
+        context: E::Context,
+        started: Instant,
+        prefill: Duration,
+    ) {
+        let timings = EncodeTimings {
+            queue: started - job.queued_at,
+            prepare: job.prepare,
+            prefill,
+            ..EncodeTimings::default()
+        };
+        let task = Task { job, timings };
+        let fingerprint = &self.embedder.info().fingerprint;
+        self.thoughts.route(task, pass, context, self.queue.search_tokens(), fingerprint);
     }
 }

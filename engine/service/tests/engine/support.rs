@@ -7,7 +7,7 @@ use std::{
 };
 
 use twn_encoder::{
-    Direct, Embedder, EncoderError, EncoderInfo, FakeContext, FakeEmbedder, FakeOptions,
+    Begun, Direct, Embedder, EncoderError, EncoderInfo, FakeContext, FakeEmbedder, FakeOptions,
     FakeThought, Prepare, Prompt, Reasoned, Thought, ThoughtOptions, TokenCost, Usage,
 };
 use twn_service::{
@@ -174,6 +174,18 @@ impl Embedder for Counting {
             });
         }
         Ok(made)
+    }
+
+    fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<FakeContext>>, EncoderError> {
+        let begun = self.inner.begin(prompts)?;
+        for (prompt, begun) in prompts.iter().zip(&begun) {
+            self.totals.add(TokenCost {
+                prompt_tokens: prompt.tokens.len() as u32,
+                cached_prompt_tokens: begun.cached_prompt_tokens,
+                ..TokenCost::default()
+            });
+        }
+        Ok(begun)
     }
 
     fn open(

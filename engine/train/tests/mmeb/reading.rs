@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use twn_encoder::{
-    Content, Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, FakeContext, FakeEmbedder,
+    Begun, Content, Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, FakeContext, FakeEmbedder,
     FakeOptions, FakeThought, MediaKind, Part, Prepare, Prompt, Reasoned, ThoughtOptions,
 };
 
@@ -43,6 +43,10 @@ impl Embedder for Reading {
 
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<FakeContext>>, EncoderError> {
         self.inner.direct(prompts)
+    }
+
+    fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<FakeContext>>, EncoderError> {
+        self.inner.begin(prompts)
     }
 
     fn open(

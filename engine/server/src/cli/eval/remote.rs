@@ -117,13 +117,18 @@ impl RemoteSource {
         if usage.encoder_fingerprint != self.info.fingerprint {
             return Err("server has changed its encoder meanwhile".to_owned());
         }
-        let gate_score = usage.gate_score.ok_or("server told no gate score")?;
         let cost = usage.original.unwrap_or(pb::TokenCost {
             prompt_tokens: usage.prompt_tokens,
             reasoning_tokens: usage.reasoning_tokens,
             ..Default::default()
         });
         let has_thought = usage.route() == pb::Route::Reasoned;
+        let gate_score = match usage.gate_score {
+            Some(score) => score,
+            // Only a thought was asked for: the gate has been asked before.
+            None if has_thought && wish == Wish::Reasoned => 0.0,
+            None => return Err("server told no gate score".to_owned()),
+        };
         let direct = match embedding.explanation {
             Some(both) => both.direct,
             // Only a thought was asked for: the direct embedding is there already.
