@@ -180,8 +180,7 @@ impl Judge<'_, '_> {
             Kind::Concurrency(interface) => {
                 let repeat = self.effort.repeat;
                 let engine = self.engine(ours)?;
-                let Concurrency { at_once, in_turn, ran } =
-                    concurrency(engine, interface, repeat)?;
+                let Concurrency { at_once, in_turn, ran } = concurrency(engine, interface, repeat)?;
                 let cost = engine.cost();
                 let requests = REASONED_REQUESTS as f64;
                 let limit = |together| requests / ran.least_seconds(together, &cost, self.limits);

@@ -98,8 +98,6 @@ pub struct Direct<C> {
 pub struct Begun<C> {
     /// Prompt tokens whose keys and values were reused.
     pub cached_prompt_tokens: u32,
-    /// The most tokens a thought could have in what is left of the context; may be 0.
-    pub room: u32,
     /// What a thought would continue from.
     pub context: C,
 }
@@ -163,6 +161,10 @@ pub trait Embedder: Send + 'static {
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<Self::Context>>, EncoderError>;
+
+    /// The most tokens that a thought about a prompt could have in what is left of the context;
+    /// may be 0.
+    fn room(&self, prompt: &Prompt) -> u32;
 
     /// Begins prompts, in one batch, that are thought about whatever a gate would say: runs
     /// neither queries nor gate, and of the prompts no more than thoughts do not run themselves.

@@ -7,7 +7,43 @@ mod golden;
 
 use encoder_setup::{INTERFACES, Setup, TEXTS, direct, greedy_options, prepare, think};
 use golden::relative_error;
-use twn_encoder::{Embedder, Thought};
+use twn_encoder::{Context, Embedder, Encoder, Reasoned, StopReason, Thought};
+
+/// Without a direct embedding before them, thoughts and what is embedded after them are the same.
+#[test]
+fn prompts_that_only_began_are_thought_about_alike() {
+    for interface in INTERFACES {
+        let setup = Setup { interface, device: "cpu", ..Setup::with_adapters() };
+        let mut encoder = setup.load();
+        let prompts: Vec<_> = TEXTS.iter().map(|text| prepare(&encoder, text)).collect();
+        let begun = encoder.begin(&prompts.iter().collect::<Vec<_>>()).expect("begins");
+        for (prompt, begun) in prompts.iter().zip(begun) {
+            let direct = direct(&mut encoder, prompt);
+            assert_eq!(encoder.room(prompt), direct.room);
+            let got = finish(&mut encoder, begun.context, None);
+            assert_eq!(got, finish(&mut encoder, direct.context, None), "{interface}");
+
+            let begun = encoder.begin(&[prompt]).expect("begins").remove(0).context;
+            let direct = encoder_setup::direct(&mut encoder, prompt).context;
+            let late = Some(StopReason::Deadline);
+            let got = finish(&mut encoder, begun, late);
+            assert_eq!((got.stop_reason, got.reasoning_tokens), (StopReason::Deadline, 0));
+            assert_eq!(got, finish(&mut encoder, direct, late), "{interface}");
+        }
+    }
+}
+
+/// Thinks about what a prompt left, unless it is stopped before the first step, and embeds.
+fn finish(encoder: &mut Encoder, context: Context, stop: Option<StopReason>) -> Reasoned {
+    let mut thought = encoder.think(context, &greedy_options(9)).expect("opens");
+    if let Some(reason) = stop {
+        thought.stop(reason);
+    }
+    while thought.stop_reason().is_none() {
+        encoder.step(&mut [&mut thought]).expect("steps");
+    }
+    encoder.reasoned(thought).expect("embeds")
+}
 
 /// A new thought's prompt runs in the pass in which the others decode a token.
 #[test]

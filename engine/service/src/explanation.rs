@@ -17,9 +17,9 @@ pub struct Explanation {
     pub cost: ExplanationCost,
 }
 
-/// What was run for an explanation alone: nothing when the route was reasoned, since then
-/// both embeddings were made on the way. It stands beside the answer's usage, which tells
-/// what the answer's own embedding cost.
+/// What was run for an explanation alone: nothing when the gate chose to think, since then
+/// both embeddings were made on the way; and the queries of the direct embedding when the policy
+/// did. It stands beside the answer's usage, which tells what the answer's own embedding cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExplanationCost {
     /// Thought tokens decoded.

@@ -6,9 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use twn_encoder::{
     HostTensor,
-    adapter::{
-        AdapterPlan, Adapters, Interface, Lora, LoraLayer, LoraPair, StoredType, Target,
-    },
+    adapter::{AdapterPlan, Adapters, Interface, Lora, LoraLayer, LoraPair, StoredType, Target},
     backbone::BackboneConfig,
     model, open_device,
 };

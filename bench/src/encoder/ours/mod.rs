@@ -52,7 +52,16 @@ impl OurEngine {
         isa: Option<Isa>,
     ) -> anyhow::Result<Self> {
         let speed = Speed::load(&model, ours, threads, isa)?;
-        Ok(Self { ours, threads, isa, model, speed, one_cache: None, requests: None, thinker: None })
+        Ok(Self {
+            ours,
+            threads,
+            isa,
+            model,
+            speed,
+            one_cache: None,
+            requests: None,
+            thinker: None,
+        })
     }
 
     /// Loads the encoder, with the built-in adapters unless there are others.

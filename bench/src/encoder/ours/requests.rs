@@ -95,8 +95,7 @@ impl Requests {
     /// it; otherwise prompt and thought once more than that, for the embedding.
     fn ran(&self, usage: &Usage) -> Ran {
         let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
-        let (thought, queries) =
-            (u64::from(usage.reasoning_tokens), u64::from(usage.query_tokens));
+        let (thought, queries) = (u64::from(usage.reasoning_tokens), u64::from(usage.query_tokens));
         match self.interface {
             Interface::Cache => Ran { embedded: 0, read: prompt + queries, thought },
             Interface::Reencode => {

@@ -24,7 +24,7 @@ impl Encoder {
         if let Some(id) = thought.iter().find(|&&id| id as usize >= self.vocabulary()) {
             return Err(refuse(format!("a thought has token {id}, the vocabulary has fewer")));
         }
-        let room = self.room(prompt.tokens.len()) as usize;
+        let room = self.room_after(prompt.tokens.len()) as usize;
         if thought.len() > room {
             let problem = format!("a thought has {} tokens, {room} fit", thought.len());
             return Err(refuse(problem));

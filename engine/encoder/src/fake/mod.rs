@@ -21,7 +21,9 @@ pub use options::{FakeFailure, FakeOptions};
 use crate::{
     content::{EncodeInput, Part},
     convergence::ConvergenceWatch,
-    embedder::{Begun, Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions},
+    embedder::{
+        Begun, Direct, Embedder, EncoderInfo, Prepare, Prompt, Reasoned, Thought, ThoughtOptions,
+    },
     error::EncoderError,
     policy::StopReason,
     pooling::unit,
@@ -105,12 +107,6 @@ impl FakeEmbedder {
         let eye = options.reads_media.then(FakeEye::default);
         let prompter = Arc::new(FakePrompter { prompt_tokens_max, eye });
         Self { options, info, prompter, directs: 0, steps: 0 }
-    }
-
-    /// Tokens that a thought could have after a prompt.
-    fn room(&self, prompt: &Prompt) -> u32 {
-        let taken = prompt.tokens.len() + QUERY_TOKENS as usize;
-        self.options.context_tokens.saturating_sub(taken) as u32
     }
 
     /// Sums one pseudo-random vector a token.
@@ -228,10 +224,14 @@ impl Embedder for FakeEmbedder {
         prompts.iter().map(direct).collect()
     }
 
+    fn room(&self, prompt: &Prompt) -> u32 {
+        let taken = prompt.tokens.len() + QUERY_TOKENS as usize;
+        self.options.context_tokens.saturating_sub(taken) as u32
+    }
+
     fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<FakeContext>>, EncoderError> {
         let begin = |prompt: &&Prompt| Begun {
             cached_prompt_tokens: prompt.content.start as u32,
-            room: self.room(prompt),
             context: FakeContext { prompt: (*prompt).clone(), room: self.room(prompt) },
         };
         Ok(prompts.iter().map(begin).collect())

@@ -166,7 +166,7 @@ fn rankings(explanation: &pb::SearchExplanation) -> String {
     let table = table(&header, &[0, 1, 3], rows.collect());
     let cost = match &explanation.cost {
         _ if explanation.reasoned.is_none() => "the context has no room for a thought".to_owned(),
-        Some(cost) if cost.granted_budget.is_some() => format!(
+        Some(cost) if cost.reasoning_tokens + cost.query_tokens > 0 => format!(
             "the explanation alone cost {} thought tokens and {} query tokens",
             figures(cost.reasoning_tokens.into()),
             figures(cost.query_tokens.into())

@@ -82,6 +82,10 @@ impl Embedder for NoModel {
         refused()
     }
 
+    fn room(&self, _: &Prompt) -> u32 {
+        0
+    }
+
     fn begin(&mut self, _: &[&Prompt]) -> Result<Vec<Begun<Never>>, EncoderError> {
         refused()
     }

@@ -84,7 +84,7 @@ async fn stored_documents_are_the_same_under_any_pressure() {
 async fn explained_embeddings_show_what_thinking_changes() {
     let server = TestServer::start().await;
     let direct = embed(&server, policy(ReasoningMode::Never), true).await;
-    let usage = direct.usage.unwrap();
+    let usage = direct.usage.clone().unwrap();
     assert_eq!((usage.route(), usage.reasoning_tokens, usage.thought), (Route::Direct, 0, None));
     let explanation = direct.explanation.unwrap();
     assert_eq!(explanation.direct, direct.values);
@@ -104,10 +104,13 @@ async fn explained_embeddings_show_what_thinking_changes() {
     let likeness = likeness(&explanation.direct, &direct.values);
     assert!(likeness > 0.999, "{likeness}");
     let cost = explanation.cost.unwrap();
-    assert_eq!((cost.reasoning_tokens, cost.query_tokens, cost.granted_budget), (0, 0, None));
+    assert_eq!((cost.reasoning_tokens, cost.granted_budget), (0, None));
+    let of_direct = direct.usage.as_ref().unwrap().query_tokens;
+    assert!(of_direct > 0 && cost.query_tokens == of_direct, "{cost:?}");
+    assert!(reasoned.usage.unwrap().gate_score.is_some());
 
     let plain = embed(&server, policy(ReasoningMode::Always), false).await;
-    assert_eq!(plain.explanation, None);
+    assert_eq!((plain.explanation, plain.usage.unwrap().gate_score), (None, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,13 +86,17 @@ pub(super) fn reasoned(
     usage.route = Route::Reasoned;
     usage.granted_budget = Some(verdict.grant.token_budget);
     usage.reasoning_tokens = reasoned.reasoning_tokens;
+    // Who has to think has a direct embedding for the explanation alone.
+    let is_extra = verdict.reason == RouteReason::PolicyAlways;
+    let extra = if is_extra { std::mem::take(&mut usage.query_tokens) } else { 0 };
     usage.query_tokens += reasoned.query_tokens;
     usage.stop_reason = Some(reasoned.stop_reason);
     let thought = Some(reasoned.thought);
     let explanation = pass.embedding.filter(|_| job.explain).map(|direct| {
         let reasoned = Some(reasoned.embedding.clone());
         let thought = thought.clone();
-        Box::new(Explanation { direct, reasoned, thought, cost: ExplanationCost::default() })
+        let cost = ExplanationCost { query_tokens: extra, ..ExplanationCost::default() };
+        Box::new(Explanation { direct, reasoned, thought, cost })
     });
     let embedding = reasoned.embedding;
     job.reply(Ok(Encoded { embedding, thought, usage, timings, explanation }));

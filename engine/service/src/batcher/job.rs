@@ -60,7 +60,7 @@ impl Job {
         self.lane == Lane::Search
     }
 
-    /// Only the embedding after a thought is wanted, if there is room for one.
+    /// Only the embedding after a thought is wanted, if there is room for a thought.
     pub(super) fn must_think(&self) -> bool {
         self.policy.mode == ReasoningMode::Always && !self.explain
     }
@@ -98,17 +98,11 @@ impl DirectPass {
         (Self { embedding, gate_score, query_tokens, cached_prompt_tokens, has_room }, context)
     }
 
-    /// The same of a prompt that has only begun; `None` where there is no room for a thought.
-    pub(super) fn split_begun<C>(begun: Begun<C>) -> Option<(Self, C)> {
-        let Begun { cached_prompt_tokens, room, context } = begun;
-        let pass = Self {
-            embedding: None,
-            gate_score: None,
-            query_tokens: 0,
-            cached_prompt_tokens,
-            has_room: room > 0,
-        };
-        (room > 0).then_some((pass, context))
+    /// The same of a prompt that has only begun, since there is room for its thought.
+    pub(super) fn split_begun<C>(begun: Begun<C>) -> (Self, C) {
+        let Begun { cached_prompt_tokens, context } = begun;
+        let (embedding, gate_score, query_tokens, has_room) = (None, None, 0, true);
+        (Self { embedding, gate_score, query_tokens, cached_prompt_tokens, has_room }, context)
     }
 }
 

@@ -94,36 +94,28 @@ impl<E: Embedder> ModelThread<E> {
     fn embed_one_batch(&mut self) {
         let may_think = self.thoughts.waiting_documents() < self.shares.thoughts;
         let jobs = self.queue.next_batch(&self.shares, may_think);
-        let (thinking, mut embedding): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(Job::must_think);
-        embedding.extend(self.begin(thinking));
+        let must_think = |job: &Job| job.must_think() && self.embedder.room(&job.prompt) > 0;
+        let (thinking, embedding): (Vec<_>, Vec<_>) = jobs.into_iter().partition(must_think);
         self.embed(embedding);
+        self.begin(thinking);
     }
 
-    /// Lets inputs wait to think without their direct embedding. Returns those that have no room
-    /// for a thought.
-    fn begin(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+    /// Lets inputs wait to think without their direct embedding.
+    fn begin(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
-            return jobs;
+            return;
         }
         let started = Instant::now();
         let prompts: Vec<_> = jobs.iter().map(|job| &job.prompt).collect();
         let begun = match self.embedder.begin(&prompts) {
             Ok(begun) => begun,
-            Err(error) => {
-                fail_all(jobs.into_iter(), &error);
-                return Vec::new();
-            }
+            Err(error) => return fail_all(jobs.into_iter(), &error),
         };
         let prefill = started.elapsed();
-        let mut left = Vec::new();
         for (job, begun) in jobs.into_iter().zip(begun) {
-            match DirectPass::split_begun(begun) {
-                Some((pass, context)) => self.route(job, pass, context, started, prefill),
-                None => left.push(job),
-            }
+            let (pass, context) = DirectPass::split_begun(begun);
+            self.route(job, pass, context, started, prefill);
         }
-        left
     }
 
     /// Embeds inputs directly, and lets those wait that go on to think.

@@ -34,7 +34,7 @@ async fn settled_thoughts_end_by_the_requests_rule_or_the_servers() {
         (by_default.stop_reason, by_default.reasoning_tokens),
         (Some(StopReason::Converged), 15)
     );
-    assert_eq!(by_default.query_tokens, 8 + 8 + 3 * 8);
+    assert_eq!(by_default.query_tokens, 8 + 3 * 8);
     let asked = usage(converging(2, 0.5)).await;
     assert_eq!((asked.stop_reason, asked.reasoning_tokens), (Some(StopReason::Converged), 6));
     let off = PolicyRequest {
@@ -42,7 +42,7 @@ async fn settled_thoughts_end_by_the_requests_rule_or_the_servers() {
         ..policy(ReasoningMode::Always)
     };
     let off = usage(off).await;
-    assert_eq!((off.stop_reason, off.query_tokens), (Some(StopReason::Closed), 16));
+    assert_eq!((off.stop_reason, off.query_tokens), (Some(StopReason::Closed), 8));
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn near_its_deadline_a_thought_stops_and_is_answered() {
     let usage = encoded.usage;
     assert_eq!((usage.route, usage.stop_reason), (Route::Reasoned, Some(StopReason::Deadline)));
     assert!(usage.reasoning_tokens < 512, "{}", usage.reasoning_tokens);
-    assert_eq!((usage.token_budget, usage.query_tokens), (Some(512), 16));
+    assert_eq!((usage.token_budget, usage.query_tokens), (Some(512), 8));
 }
 
 #[tokio::test]

@@ -48,8 +48,14 @@ async fn both_rankings_are_those_that_each_route_gives() {
         match answer.usage.route {
             Route::Reasoned => {
                 assert_eq!(own, ranking(&reasoned));
-                assert_eq!((cost.reasoning_tokens, cost.query_tokens), (0, 0));
-                assert_eq!(answer.usage, reasoned_usage(&answer, &reasoned));
+                // The gate has been asked on the way, or for the explanation.
+                let of_direct = direct.usage.query_tokens;
+                let extra = if mode == ReasoningMode::Always { of_direct } else { 0 };
+                assert_eq!((cost.reasoning_tokens, cost.query_tokens), (0, extra));
+                let mut usage = reasoned_usage(&answer, &reasoned);
+                usage.query_tokens += of_direct - extra;
+                assert!(usage.gate_score.is_some());
+                assert_eq!(answer.usage, usage);
             }
             _ => {
                 assert_eq!((own, &answer.usage), (ranking(&direct), &direct.usage));
@@ -63,10 +69,21 @@ async fn both_rankings_are_those_that_each_route_gives() {
 /// The usage of the reasoned answer, with the reasons of `answer`, which may be the gate's.
 fn reasoned_usage(answer: &SearchAnswer, reasoned: &SearchAnswer) -> twn_service::Usage {
     let twn_service::Usage {
-        route_reason, gate_threshold, base_threshold, threshold_source, ..
+        route_reason,
+        gate_score,
+        gate_threshold,
+        base_threshold,
+        threshold_source,
+        ..
     } = answer.usage.clone();
-    let usage = reasoned.usage.clone();
-    twn_service::Usage { route_reason, gate_threshold, base_threshold, threshold_source, ..usage }
+    twn_service::Usage {
+        route_reason,
+        gate_score,
+        gate_threshold,
+        base_threshold,
+        threshold_source,
+        ..reasoned.usage.clone()
+    }
 }
 
 #[tokio::test]

@@ -176,6 +176,10 @@ impl Embedder for Counting {
         Ok(made)
     }
 
+    fn room(&self, prompt: &Prompt) -> u32 {
+        self.inner.room(prompt)
+    }
+
     fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<FakeContext>>, EncoderError> {
         let begun = self.inner.begin(prompts)?;
         for (prompt, begun) in prompts.iter().zip(&begun) {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use twn_encoder::{
-    Begun, Content, Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, FakeContext, FakeEmbedder,
-    FakeOptions, FakeThought, MediaKind, Part, Prepare, Prompt, Reasoned, ThoughtOptions,
+    Begun, Content, Direct, Embedder, EncodeInput, EncoderError, EncoderInfo, FakeContext,
+    FakeEmbedder, FakeOptions, FakeThought, MediaKind, Part, Prepare, Prompt, Reasoned,
+    ThoughtOptions,
 };
 
 /// An encoder that takes a media file's bytes for text.
@@ -43,6 +44,10 @@ impl Embedder for Reading {
 
     fn direct(&mut self, prompts: &[&Prompt]) -> Result<Vec<Direct<FakeContext>>, EncoderError> {
         self.inner.direct(prompts)
+    }
+
+    fn room(&self, prompt: &Prompt) -> u32 {
+        self.inner.room(prompt)
     }
 
     fn begin(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<FakeContext>>, EncoderError> {

@@ -64,9 +64,12 @@ impl RawConnection {
         }
         let mut requests = self.requests.clone().ready().await?;
         let (response, mut sender) = requests.send_request(request.body(()).unwrap(), false)?;
-        sender.send_data(body, true)?;
-
-        let (head, mut stream) = response.await?.into_parts();
+        // Who answers without the body takes none; its answer counts then.
+        let sent = sender.send_data(body, true);
+        let (head, mut stream) = match response.await {
+            Ok(response) => response.into_parts(),
+            Err(error) => return Err(sent.err().unwrap_or(error)),
+        };
         let mut body = BytesMut::new();
         while let Some(chunk) = stream.data().await {
             let chunk = chunk?;

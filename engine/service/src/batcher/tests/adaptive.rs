@@ -175,7 +175,7 @@ fn a_thought_that_meets_its_deadline_is_answered() {
     let stopped = usage(&mut asked);
     assert_eq!((stopped.route, stopped.stop_reason), (Route::Reasoned, Some(StopReason::Deadline)));
     assert_eq!((stopped.reasoning_tokens, stopped.granted_budget), (6, Some(40)));
-    assert_eq!(stopped.query_tokens, 16);
+    assert_eq!(stopped.query_tokens, 8);
     let explained = explained.encoded();
     assert_eq!((explained.usage.route, explained.usage.stop_reason), (Route::Direct, None));
     let explanation = explained.explanation.expect("was asked for");

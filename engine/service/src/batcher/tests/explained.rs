@@ -1,8 +1,9 @@
 //! Provenance: every count of an answer, recomputed from its tokens.
 
-use twn_encoder::{Convergence, Pressure, Route, RouteReason, StopReason, TokenCost};
+use twn_encoder::{Convergence, Pressure, Route, RouteReason, StopReason, TokenCost, Usage};
 
 use super::*;
+use crate::explanation::ExplanationCost;
 
 /// Embedding-query tokens that the fake runs for each embedding.
 const QUERY_TOKENS: u32 = 8;
@@ -46,12 +47,16 @@ fn check(ask: Ask, route: Route, stop: Option<StopReason>) -> Encoded {
         Route::Reasoned => QUERY_TOKENS * (1 + probes(rule, reasoning_tokens, stop)),
         Route::Direct | Route::None => 0,
     };
+    // Who has to think has a direct embedding only where an explanation shows it.
+    let is_asked = usage.route_reason != RouteReason::PolicyAlways;
+    let embedded = if is_asked { QUERY_TOKENS } else { 0 };
+    assert_eq!(usage.gate_score.is_some(), is_asked || ask.explain);
     let want = TokenCost {
         prompt_tokens,
         cached_prompt_tokens: PREFIX_TOKENS,
         vision_tokens: 0,
         reasoning_tokens,
-        query_tokens: QUERY_TOKENS + reembedded,
+        query_tokens: embedded + reembedded,
     };
     assert_eq!((usage.cost(), usage.original), (want, None), "{}", ask.text);
     let is_never = ask.policy.mode == ReasoningMode::Never;
@@ -75,7 +80,8 @@ fn check(ask: Ask, route: Route, stop: Option<StopReason>) -> Encoded {
             let probes = probes(rule, tokens, cost.stop_reason);
             assert_eq!(cost.query_tokens, QUERY_TOKENS * (1 + probes));
         } else {
-            assert_eq!(*cost, crate::explanation::ExplanationCost::default());
+            let query_tokens = QUERY_TOKENS - embedded;
+            assert_eq!(*cost, ExplanationCost { query_tokens, ..ExplanationCost::default() });
         }
     }
     encoded
@@ -118,7 +124,9 @@ fn explanations_have_both_embeddings_and_their_own_cost() {
         let stop = (route == Route::Reasoned).then_some(StopReason::Closed);
         let plain = check(ask.clone(), route, stop);
         let explained = check(ask.explained(), route, stop);
-        assert_eq!(explained.usage, plain.usage, "the answer's cost is what it is without");
+        let gate_score = explained.usage.gate_score;
+        let plain = Usage { gate_score, ..plain.usage };
+        assert_eq!(explained.usage, plain, "the answer's cost is what it is without");
         let explanation = explained.explanation.expect("was asked for");
         assert_eq!(explanation.direct, direct.embedding);
         assert_eq!(explanation.reasoned.as_ref(), Some(&thought.embedding));
@@ -136,8 +144,11 @@ fn without_room_there_is_only_the_direct_embedding() {
     let embedder = FakeEmbedder::new(FakeOptions { context_tokens: 20, ..options() });
     let mut bench = Bench::over(SHARES, embedder);
     let mut asked = bench.ask(Ask::always("word ".repeat(11), 9).explained());
+    let mut plain = bench.ask(Ask::always("word ".repeat(11), 9));
     bench.finish();
     let encoded = asked.encoded();
+    let plain = plain.encoded();
+    assert_eq!((&plain.embedding, &plain.usage), (&encoded.embedding, &encoded.usage));
     assert_eq!(encoded.usage.route_reason, RouteReason::NoRoom);
     let explanation = encoded.explanation.expect("was asked for");
     assert_eq!((explanation.direct, explanation.reasoned), (encoded.embedding, None));
