@@ -1,11 +1,8 @@
 //! The model thread's rounds.
 
-use std::{
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::{sync::mpsc, time::Instant};
 
-use twn_encoder::{Embedder, EncodeTimings};
+use twn_encoder::{Embedder, EncodeTimings, EncoderError, Prompt};
 
 use super::{
     Shares,
@@ -91,70 +88,65 @@ impl<E: Embedder> ModelThread<E> {
         }
     }
 
+    /// Embeds one batch directly, but for those that must think, which only begin.
     fn embed_one_batch(&mut self) {
         let may_think = self.thoughts.waiting_documents() < self.shares.thoughts;
         let jobs = self.queue.next_batch(&self.shares, may_think);
-        let must_think = |job: &Job| job.must_think() && self.embedder.room(&job.prompt) > 0;
-        let (thinking, embedding): (Vec<_>, Vec<_>) = jobs.into_iter().partition(must_think);
-        self.embed(embedding);
-        self.begin(thinking);
-    }
-
-    /// Lets inputs wait to think without their direct embedding.
-    fn begin(&mut self, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
         let started = Instant::now();
-        let prompts: Vec<_> = jobs.iter().map(|job| &job.prompt).collect();
-        let begun = match self.embedder.begin(&prompts) {
-            Ok(begun) => begun,
-            Err(error) => return fail_all(jobs.into_iter(), &error),
-        };
-        let prefill = started.elapsed();
-        for (job, begun) in jobs.into_iter().zip(begun) {
-            let (pass, context) = DirectPass::split_begun(begun);
-            self.route(job, pass, context, started, prefill);
-        }
-    }
-
-    /// Embeds inputs directly, and lets those wait that go on to think.
-    fn embed(&mut self, jobs: Vec<Job>) {
-        if jobs.is_empty() {
-            return;
-        }
-        let started = Instant::now();
-        let prompts: Vec<_> = jobs.iter().map(|job| &job.prompt).collect();
-        let embedded = self.embedder.direct(&prompts);
+        let passes = self.first_passes(&jobs);
         let prefill = started.elapsed();
 
-        let embedded = match embedded {
-            Ok(embedded) => embedded,
+        let passes = match passes {
+            Ok(passes) => passes,
             Err(error) => return fail_all(jobs.into_iter(), &error),
         };
-        for (job, direct) in jobs.into_iter().zip(embedded) {
-            let (pass, context) = DirectPass::split(direct);
-            self.route(job, pass, context, started, prefill);
-        }
-    }
-
-    /// Answers an input after a pass of `prefill` that `started` then, or lets it wait to think.
-    fn route(
-        &mut self,
-        job: Job,
-        pass: DirectPass,
-        context: E::Context,
-        started: Instant,
-        prefill: Duration,
-    ) {
-        let timings = EncodeTimings {
-            queue: started - job.queued_at,
-            prepare: job.prepare,
-            prefill,
-            ..EncodeTimings::default()
-        };
-        let task = Task { job, timings };
+        let queue_tokens = self.queue.search_tokens();
         let fingerprint = &self.embedder.info().fingerprint;
-        self.thoughts.route(task, pass, context, self.queue.search_tokens(), fingerprint);
+        for (job, (pass, context)) in jobs.into_iter().zip(passes) {
+            let timings = EncodeTimings {
+                queue: started - job.queued_at,
+                prepare: job.prepare,
+                prefill,
+                ..EncodeTimings::default()
+            };
+            let task = Task { job, timings };
+            self.thoughts.route(task, pass, context, queue_tokens, fingerprint);
+        }
     }
+
+    /// Runs what comes before any thought, in the order of the jobs.
+    fn first_passes(
+        &mut self,
+        jobs: &[Job],
+    ) -> Result<Vec<(DirectPass, E::Context)>, EncoderError> {
+        let must_think: Vec<bool> = jobs
+            .iter()
+            .map(|job| job.must_think() && self.embedder.room(&job.prompt) > 0)
+            .collect();
+        let of = |thinks: bool| -> Vec<_> {
+            let chosen = jobs.iter().zip(&must_think).filter(|(_, must)| **must == thinks);
+            chosen.map(|(job, _)| &job.prompt).collect()
+        };
+        let mut direct = unless_empty(&of(false), |prompts| self.embedder.direct(prompts))?;
+        let mut begun = unless_empty(&of(true), |prompts| self.embedder.begin(prompts))?;
+        let pass = |must_think: bool| match must_think {
+            true => begun.next().map(DirectPass::split_begun),
+            false => direct.next().map(DirectPass::split),
+        };
+        must_think.into_iter().map(pass).collect::<Option<_>>().ok_or_else(|| {
+            let problem = "the encoder gave fewer answers than prompts".to_owned();
+            EncoderError::Internal { problem }
+        })
+    }
+}
+
+/// Runs prompts, if there are any.
+fn unless_empty<T>(
+    prompts: &[&Prompt],
+    run: impl FnOnce(&[&Prompt]) -> Result<Vec<T>, EncoderError>,
+) -> Result<std::vec::IntoIter<T>, EncoderError> {
+    Ok(if prompts.is_empty() { Vec::new() } else { run(prompts)? }.into_iter())
 }
