@@ -167,7 +167,7 @@ pub trait Embedder: Send + 'static {
     fn room(&self, prompt: &Prompt) -> u32;
 
     /// Begins prompts, in one batch, that are thought about whatever a gate would say: runs
-    /// neither queries nor gate, and of the prompts no more than thoughts do not run themselves.
+    /// neither queries nor gate, and leaves the prompts to thoughts and to what follows them.
     ///
     /// # Errors
     /// Fails as a whole, and only by the encoder's fault.

@@ -234,7 +234,7 @@ impl Thought for ModelThought {
 
     fn behind(&self) -> usize {
         let run = match &self.again {
-            Some(again) => again.tokens.len(),
+            Some(again) => again.cache.len(),
             None if self.runs_again => 0,
             None => self.sequence.cache.len(),
         };

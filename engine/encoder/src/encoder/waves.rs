@@ -4,7 +4,7 @@ use super::{
     Encoder, Sequence, Start,
     context::{Context, State},
     model::{QueryStates, Role},
-    sequence::{run, run_to_queries},
+    sequence::run_to_queries,
 };
 use crate::{
     adapter::Interface,
@@ -74,15 +74,10 @@ impl Encoder {
         Ok(directs.collect())
     }
 
-    /// Begins one wave of prompts for thoughts. A thought's first step runs its prompt, but only
-    /// under the reasoning adapter.
+    /// Begins one wave of prompts for thoughts, whose steps run them; under the embedding adapter,
+    /// where that is another run, they are caught up with or run when their thoughts end.
     fn begin_wave(&mut self, prompts: &[&Prompt]) -> Result<Vec<Begun<Context>>, EncoderError> {
-        let mut started = self.start_wave(prompts)?;
-        if self.interface() == Interface::Reencode {
-            let mut sequences: Vec<&mut Sequence> =
-                started.iter_mut().map(|(sequence, _)| sequence).collect();
-            run(&self.model, Role::Embedding, &mut sequences)?;
-        }
+        let started = self.start_wave(prompts)?;
         let begun = prompts.iter().zip(started).map(|(prompt, (sequence, reused))| Begun {
             cached_prompt_tokens: reused,
             context: self.context(prompt, sequence),
