@@ -99,10 +99,7 @@ impl Check {
         let ours = self.ours;
         match self.kind {
             Kind::Concurrency(interface) => {
-                let interface = match interface {
-                    Interface::Cache => "cache",
-                    Interface::Reencode => "reencode",
-                };
+                let interface = interface.name();
                 format!(
                     "{REASONED_REQUESTS} reasoned requests at once vs in turn ({interface}): {ours}"
                 )

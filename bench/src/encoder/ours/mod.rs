@@ -34,7 +34,7 @@ pub(super) struct OurEngine {
     speed: Speed,
     /// With adapters that meet in one cache. Loaded when first asked for, like the next.
     one_cache: Option<Requests>,
-    /// With the built-in adapters, for which everything is encoded again.
+    /// With the built-in adapters.
     requests: Option<Requests>,
     /// For thoughts that are compared.
     thinker: Option<Encoder>,
@@ -93,7 +93,7 @@ impl OurEngine {
 
     fn requests(&mut self) -> anyhow::Result<&Requests> {
         if self.requests.is_none() {
-            self.requests = Some(Requests::start(self.encoder(None)?, Interface::Reencode)?);
+            self.requests = Some(Requests::start(self.encoder(None)?)?);
         }
         self.requests.as_ref().context("was just started")
     }
@@ -103,7 +103,7 @@ impl OurEngine {
             let folder = tempfile::tempdir()?;
             adapter::write_one_cache(&self.model, folder.path())?;
             let encoder = self.encoder(Some(folder.path().to_owned()))?;
-            self.one_cache = Some(Requests::start(encoder, Interface::Cache)?);
+            self.one_cache = Some(Requests::start(encoder)?);
         }
         self.one_cache.as_ref().context("was just started")
     }
@@ -167,7 +167,7 @@ impl Engine for OurEngine {
             Interface::Cache => self.one_cache()?,
             Interface::Reencode => self.requests()?,
         };
-        service.reasoned(requests, order)
+        service.reasoned(interface, requests, order)
     }
 
     fn direct_latencies(

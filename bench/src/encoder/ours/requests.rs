@@ -10,7 +10,9 @@ use std::{
 
 use anyhow::ensure;
 use tokio::runtime::Runtime;
-use twn_encoder::{Content, EmbedKind, Encoder, ReasoningMode, Route, Usage, adapter::Interface};
+use twn_encoder::{
+    Content, EmbedKind, Embedder, Encoder, ReasoningMode, Route, Usage, adapter::Interface,
+};
 use twn_service::{
     CacheOptions, Call, EmbedRequest, Engine, EngineOptions, Limits, PolicyDefaults, PolicyRequest,
 };
@@ -32,15 +34,16 @@ const SETTLE: Duration = Duration::from_millis(500);
 pub(super) struct Requests {
     runtime: Runtime,
     engine: Arc<Engine>,
-    /// How its adapters meet.
-    interface: Interface,
+    /// How its adapters meet, by [`Interface::name`].
+    interface: &'static str,
     _data: tempfile::TempDir,
     /// No two requests have the same text.
     count: Arc<AtomicUsize>,
 }
 
 impl Requests {
-    pub(super) fn start(encoder: Encoder, interface: Interface) -> anyhow::Result<Self> {
+    pub(super) fn start(encoder: Encoder) -> anyhow::Result<Self> {
+        let interface = encoder.info().interface;
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let data = tempfile::tempdir()?;
@@ -61,7 +64,17 @@ impl Requests {
     }
 
     /// Times reasoned requests, at once or one after another.
-    pub(super) fn reasoned(&self, requests: usize, order: Order) -> anyhow::Result<Reasoned> {
+    ///
+    /// # Errors
+    /// Fails when the adapters do not meet by `interface`, as another model's may not.
+    pub(super) fn reasoned(
+        &self,
+        interface: Interface,
+        requests: usize,
+        order: Order,
+    ) -> anyhow::Result<Reasoned> {
+        let (wanted, ours) = (interface.name(), self.interface);
+        ensure!(wanted == ours, "the encoder's adapters have the interface {ours}, not {wanted}");
         // The same texts in both orders.
         self.count.store(0, Ordering::Relaxed);
         let (engine, count) = (&self.engine, &self.count);
@@ -87,21 +100,8 @@ impl Requests {
                 }
             }
             let time = started.elapsed();
-            Ok(Reasoned { time, ran: ran.iter().map(|usage| self.ran(usage)).sum() })
+            Ok(Reasoned { time, ran: ran.iter().map(|usage| ran_for(usage, interface)).sum() })
         })
-    }
-
-    /// What a reasoned request ran. With one cache a prompt is read once, and the queries over
-    /// it; otherwise prompt and thought once more than that, for the embedding.
-    fn ran(&self, usage: &Usage) -> Ran {
-        let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
-        let (thought, queries) = (u64::from(usage.reasoning_tokens), u64::from(usage.query_tokens));
-        match self.interface {
-            Interface::Cache => Ran { embedded: 0, read: prompt + queries, thought },
-            Interface::Reencode => {
-                Ran { embedded: prompt + thought + queries, read: prompt, thought }
-            }
-        }
     }
 
     /// Latencies of direct requests, one after another, while thoughts decode.
@@ -139,6 +139,17 @@ impl Requests {
             }
             Ok(latencies)
         })
+    }
+}
+
+/// What a reasoned request ran. With one cache a prompt is read once, and the queries over it;
+/// otherwise prompt and thought once more than that, for the embedding.
+fn ran_for(usage: &Usage, interface: Interface) -> Ran {
+    let prompt = u64::from(usage.prompt_tokens - usage.cached_prompt_tokens);
+    let (thought, queries) = (u64::from(usage.reasoning_tokens), u64::from(usage.query_tokens));
+    match interface {
+        Interface::Cache => Ran { embedded: 0, read: prompt + queries, thought },
+        Interface::Reencode => Ran { embedded: prompt + thought + queries, read: prompt, thought },
     }
 }
 

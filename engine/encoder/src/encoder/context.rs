@@ -15,7 +15,7 @@ pub struct Context {
     pub(super) state: State,
 }
 
-/// How far the prompt has run.
+/// How the prompt has run; where it has only begun, as far as its shared prefix.
 #[derive(Debug)]
 pub(super) enum State {
     /// Under the reasoning adapter; a thought goes on from its keys and values.

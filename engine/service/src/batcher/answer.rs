@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use twn_encoder::{Pressure, Reasoned, Route, RouteReason, StopReason, Usage};
 
-use super::job::{DirectPass, Job, Task};
+use super::job::{FirstPass, Job, Task};
 use crate::{
     encoding::Encoded,
     error::ServiceError,
@@ -29,7 +29,7 @@ pub(super) struct Ending {
 
 impl Verdict {
     /// Gives the policy's verdict under a grant.
-    pub(super) fn new(job: &Job, pass: &DirectPass, grant: Grant) -> Self {
+    pub(super) fn new(job: &Job, pass: &FirstPass, grant: Grant) -> Self {
         let mut policy = job.policy;
         policy.threshold = grant.threshold;
         // Without a score no gate is asked.
@@ -41,7 +41,7 @@ impl Verdict {
 /// Answers from the direct pass. `ending` is that of a thought run for the explanation.
 pub(super) fn direct(
     task: Task,
-    pass: DirectPass,
+    pass: FirstPass,
     verdict: Verdict,
     ending: Option<Ending>,
     fingerprint: &str,
@@ -74,7 +74,7 @@ pub(super) fn direct(
 /// Answers after a thought.
 pub(super) fn reasoned(
     task: Task,
-    pass: DirectPass,
+    pass: FirstPass,
     verdict: Verdict,
     ending: Ending,
     fingerprint: &str,
@@ -103,7 +103,7 @@ pub(super) fn reasoned(
 }
 
 /// What both routes have in common.
-fn usage(job: &Job, pass: &DirectPass, verdict: Verdict, fingerprint: &str) -> Usage {
+fn usage(job: &Job, pass: &FirstPass, verdict: Verdict, fingerprint: &str) -> Usage {
     let Verdict { reason, grant, .. } = verdict;
     let gate_decided =
         matches!(reason, RouteReason::GateAboveThreshold | RouteReason::GateBelowThreshold);

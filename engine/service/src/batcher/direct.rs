@@ -1,4 +1,5 @@
-//! Inputs that wait for their direct embedding, and which of them are next.
+//! Inputs that wait for their direct embedding, or to begin where they must think, and which of
+//! them are next.
 //!
 //! Prompts are laid end to end without padding, so mixed lengths waste nothing; but every
 //! input of a batch waits for the whole batch. Therefore:
@@ -12,8 +13,8 @@
 //!    latest, the `p * (PASSES_MAX + 1)`-th batch of searches.
 //! 3. Documents go in order of arrival, when no search waits; and once for every
 //!    [`SEARCHES_MAX`] batches of searches that they had to let pass. While enough of them
-//!    wait to think, only those go that will not: a prompt that waits to think holds the
-//!    keys and values of all its tokens.
+//!    wait to think, only those go that will not: a prompt that waits to think may
+//!    hold the keys and values of all its tokens.
 
 use std::collections::VecDeque;
 

@@ -45,7 +45,7 @@ pub(super) struct Task {
 
 /// What the pass of an input before any thought made and cost.
 #[derive(Debug)]
-pub(super) struct DirectPass {
+pub(super) struct FirstPass {
     /// `None` where only the embedding after a thought is wanted, as is the next.
     pub(super) embedding: Option<Vec<f32>>,
     pub(super) gate_score: Option<f32>,
@@ -88,7 +88,7 @@ impl Job {
     }
 }
 
-impl DirectPass {
+impl FirstPass {
     /// Takes the pass apart from what a thought would continue from.
     pub(super) fn split<C>(direct: Direct<C>) -> (Self, C) {
         let Direct { embedding, gate_score, query_tokens, cached_prompt_tokens, room, context } =

@@ -1,6 +1,6 @@
 //! The model thread: owns the embedder and decides what it runs next.
 //!
-//! One round embeds one batch of direct inputs and does three pieces of work for thoughts:
+//! One round embeds one batch of inputs directly, but for those that must think, and does three pieces of work for thoughts:
 //! it opens some and decodes one token of every live one, encodes again one that has grown
 //! long, and embeds after some that have ended. Each piece is small, and between two of
 //! them searches that have come in are embedded. So a search that is next in line waits for

@@ -26,7 +26,7 @@ use twn_encoder::{Embedder, EncoderError, Route, StopReason, Thought, ThoughtOpt
 use super::{
     Shares,
     answer::{self, Ending, Verdict},
-    job::{DirectPass, Job, Task, fail_all},
+    job::{FirstPass, Job, Task, fail_all},
     pace::Pace,
 };
 use crate::{
@@ -57,14 +57,14 @@ pub(super) struct Thoughts<E: Embedder> {
 /// An input whose direct embedding is made, waiting for a place.
 struct Pending<C> {
     task: Task,
-    pass: DirectPass,
+    pass: FirstPass,
     context: C,
 }
 
 /// An input that has a place, and what its thought is to be like.
 struct Opening<C> {
     task: Task,
-    pass: DirectPass,
+    pass: FirstPass,
     verdict: Verdict,
     context: C,
     options: ThoughtOptions,
@@ -74,7 +74,7 @@ struct Opening<C> {
 /// An input whose thought is being decoded.
 struct Thinking<T> {
     task: Task,
-    pass: DirectPass,
+    pass: FirstPass,
     verdict: Verdict,
     thought: T,
     opened: Instant,
@@ -106,7 +106,7 @@ impl<E: Embedder> Thoughts<E> {
     pub(super) fn route(
         &mut self,
         task: Task,
-        pass: DirectPass,
+        pass: FirstPass,
         context: E::Context,
         queue_tokens: usize,
         fingerprint: &str,
@@ -320,7 +320,7 @@ impl<E: Embedder> Thoughts<E> {
     }
 
     /// Decides about an input by its policy and the pressure of this moment.
-    fn verdict(&self, job: &Job, pass: &DirectPass, queue_tokens: usize) -> Verdict {
+    fn verdict(&self, job: &Job, pass: &FirstPass, queue_tokens: usize) -> Verdict {
         let grant = match self.time_left(job) {
             None => Grant::in_full(&job.policy),
             Some(left) => {

@@ -7,7 +7,7 @@ use twn_encoder::{Embedder, EncodeTimings, EncoderError, Prompt};
 use super::{
     Shares,
     direct::DirectQueue,
-    job::{DirectPass, Job, Task, fail_all},
+    job::{FirstPass, Job, Task, fail_all},
     thoughts::Thoughts,
 };
 use crate::gate_curve::GateCurve;
@@ -118,10 +118,7 @@ impl<E: Embedder> ModelThread<E> {
     }
 
     /// Runs what comes before any thought, in the order of the jobs.
-    fn first_passes(
-        &mut self,
-        jobs: &[Job],
-    ) -> Result<Vec<(DirectPass, E::Context)>, EncoderError> {
+    fn first_passes(&mut self, jobs: &[Job]) -> Result<Vec<(FirstPass, E::Context)>, EncoderError> {
         let must_think: Vec<bool> = jobs
             .iter()
             .map(|job| job.must_think() && self.embedder.room(&job.prompt) > 0)
@@ -133,8 +130,8 @@ impl<E: Embedder> ModelThread<E> {
         let mut direct = unless_empty(&of(false), |prompts| self.embedder.direct(prompts))?;
         let mut begun = unless_empty(&of(true), |prompts| self.embedder.begin(prompts))?;
         let pass = |must_think: bool| match must_think {
-            true => begun.next().map(DirectPass::split_begun),
-            false => direct.next().map(DirectPass::split),
+            true => begun.next().map(FirstPass::split_begun),
+            false => direct.next().map(FirstPass::split),
         };
         must_think.into_iter().map(pass).collect::<Option<_>>().ok_or_else(|| {
             let problem = "the encoder gave fewer answers than prompts".to_owned();
